@@ -1,0 +1,72 @@
+"""Which candidate wins: by measured effect, with ties going to the cheaper one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tillage.agent.probe import Effect
+from tillage.core.errors import WorkFailed
+from tillage.core.events import Chosen, EventLog
+from tillage.core.stats import paired_interval
+
+EQUAL_BPB = 0.01
+"""Bits per byte: a smaller mean difference that no interval confirms is not worth another step."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A candidate that climbed the ladder. `cost` is (corpus operators, steps): unlike seconds, which depend
+    on the machine and on what is cached, it is the same in every run."""
+
+    name: str
+    effect: Effect
+    cost: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Choice:
+    winner: Contender
+    why: str
+    tied: list[str]
+
+
+def choose(contenders: Sequence[Contender], log: EventLog | None = None, round: int = 1) -> Choice:
+    """The contender with the lowest mean effect, or the cheapest of those that are as good as it.
+
+    As good: the paired 95 % interval of the difference covers zero and the mean difference is at most
+    `EQUAL_BPB`. The interval alone would not do: over three seeds it is so wide that cheapness, not effect,
+    would decide. `why` says whether the winner is better than the control, so one that is not stays visible.
+    """
+    if not contenders:
+        raise WorkFailed(
+            "no candidate passed verification", hint="read the findings; relax the goal's constraints"
+        )
+    best = min(contenders, key=lambda c: (c.effect.interval.mean, c.name))
+    tied = [c for c in contenders if c is best or not _apart(c.effect, best.effect)]
+    winner = min(tied, key=lambda c: (c.cost, c.effect.interval.mean, c.name))
+    interval = winner.effect.interval
+    if winner.effect.improves:
+        verdict = "better than"
+    elif winner.effect.harms:
+        verdict = "worse than"
+    else:
+        verdict = "not told apart from"
+    why = (
+        f"{interval.mean:+.4f} bits per byte [{interval.low:+.4f}, {interval.high:+.4f}] over "
+        f"{interval.n} seeds, {verdict} {winner.effect.control}"
+    )
+    others = sorted(c.name for c in tied if c is not winner)
+    if others:
+        corpus, steps = winner.cost
+        why += f"; tied with {', '.join(others)}, cheapest ({corpus} corpus operators, {steps} steps)"
+    if log is not None:
+        log.emit(Chosen(winner.name, why, round))
+    return Choice(winner, why, others)
+
+
+def _apart(a: Effect, b: Effect) -> bool:
+    if a.seeds != b.seeds:
+        return a.interval.low > b.interval.high or b.interval.low > a.interval.high
+    difference = paired_interval(a.candidate_bpb, b.candidate_bpb)
+    return difference.above(0.0) or difference.below(0.0) or abs(difference.mean) > EQUAL_BPB

@@ -1,0 +1,34 @@
+"""Raw data named on the command line: files and folders to sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tillage.core.errors import UserError
+from tillage.data.sources import Source, sources
+
+
+def sources_of(paths: Sequence[Path], text_field: str, domain_field: str | None) -> list[Source]:
+    """A source for each path by the suffixes of its files; a folder may hold several kinds.
+
+    Raises:
+        UserError: a path does not exist, or holds no file of a known kind.
+    """
+    out: list[Source] = []
+    for path in paths:
+        kinds = [kind for _, kind in sources if _holds(path, kind.suffixes)]
+        if not kinds:
+            known = ", ".join(suffix for _, kind in sources for suffix in kind.suffixes)
+            what = "no data of a known kind" if path.exists() else "the data does not exist"
+            raise UserError(what, where=path, expected=f"files named *{known.replace(', ', ', *')}")
+        for kind in kinds:
+            fields = {"text_field": text_field, "domain_field": domain_field} if kind.name != "text" else {}
+            out.append(kind.load({"path": str(path), **fields}, str(path)))
+    return out
+
+
+def _holds(path: Path, suffixes: tuple[str, ...]) -> bool:
+    if path.is_dir():
+        return any(file.is_file() and file.name.endswith(suffixes) for file in path.rglob("*"))
+    return path.is_file() and path.name.endswith(suffixes)

@@ -1,0 +1,1 @@
+"""One module a verb, imported only when the verb is used, so that `tillage --help` stays quick."""

@@ -1,0 +1,1 @@
+"""Errors, specs, registries and events: what every other layer speaks."""

@@ -1,0 +1,72 @@
+"""Where things lie on disk: runs, stages, datasets and token stores below one folder."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tillage.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds all that Tillage writes; `TILLAGE_HOME` or `.tillage` of the current folder."""
+
+    root: Path
+
+    @classmethod
+    def default(cls, root: str | Path | None = None) -> Workspace:
+        return cls(Path(root or os.environ.get("TILLAGE_HOME") or ".tillage").absolute())
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def stages(self) -> Path:
+        return self.root / "stages"
+
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def stores(self) -> Path:
+        return self.root / "stores"
+
+    def run(self, run: str) -> Path:
+        return self.runs / run
+
+    def check_writable(self) -> None:
+        """`UserError` unless files can be made here."""
+        check_writable(self.root)
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` and prove that a file can be made in it; `UserError` otherwise."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            "cannot write here", where=folder, got=error.strerror, hint="name another folder or free it"
+        ) from error
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either the old or the whole new content, even after a kill."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()

@@ -1,0 +1,31 @@
+"""The columns of a row, in one place."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+ID = "id"
+TEXT = "text"
+DOMAIN = "domain"
+SOURCE = "source"
+LINE = "line"
+DROP = "_drop"
+DETAIL = "_detail"
+
+BASE = pa.schema(
+    [
+        pa.field(ID, pa.large_string(), nullable=False),
+        pa.field(TEXT, pa.large_string()),
+        pa.field(DOMAIN, pa.large_string()),
+        pa.field(SOURCE, pa.large_string()),
+        pa.field(LINE, pa.int64()),
+        pa.field(DROP, pa.large_string()),
+        pa.field(DETAIL, pa.large_string()),
+    ]
+)
+"""Every frame has these. `id`: 32 hex digits, stable across runs and partitionings. `source`: file relative
+to its source's root. `line`: 1-based. `_drop`: null while alive, else "step:reason". `_detail`: why a
+quarantined row could not be read."""
+
+QUARANTINE_STEP = "read"
+"""Quarantined rows have `_drop` = "read:<reason>" and null text."""

@@ -1,0 +1,93 @@
+"""Coarse yes-or-no traits of documents for a profile: is it code, markup, a licence?
+
+These are screens for evidence about a corpus, not filters: they decide which operators are worth trying.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tillage.kernels.rewrite import HTML_PAGE, PLACEHOLDERS, mask_pii, normalise
+
+HEAD = 4_000
+"""Characters at the start of a document that the traits of text look at."""
+
+CODE_LINES = 0.3
+MARKUP_SHARE = 0.05
+LICENCE_PHRASES = 3
+PII_HEAD = 5_000
+
+_CODE_LINE = re.compile(
+    r"^[ \t]*(?:(?:def|class|import|from|return|elif|else:|try:|except|raise|yield|async|await|function|var|"
+    r"let|const|public|private|protected|static|void|int|struct|enum|typedef|namespace|using|template|fn|pub|impl|"
+    r"package|func|if\s*\(|for\s*\(|while\s*\(|switch\s*\()\b.*|"
+    r"#\s*(?:include|define|ifdef|ifndef|endif|pragma)\b.*|"
+    r"@\w[\w.]*(?:\(.*)?|[\w.\[\]]+\s*(?:[-+*/|&]?=)\s*\S.*|[\w.]+\(.*\)[;:]?|.*[;{]|[)}\]]+[;,)]*)[ \t]*$",
+    re.MULTILINE,
+)
+_SOME_LINE = re.compile(r"^.*\S.*$", re.MULTILINE)
+_LICENCE = (
+    "permission is hereby granted",
+    "without warrant",
+    "redistribution and use",
+    "all rights reserved",
+    "licensed under",
+    "licenced under",
+    '"as is"',
+    "'as is'",
+    "copyright",
+    "merchantability",
+    "in no event shall",
+    "terms and conditions",
+    "public license",
+    "public licence",
+)
+
+
+def code_like(texts: pa.Array) -> NDArray[np.bool_]:
+    """At least 30 % of the non-blank lines of the head look like statements of a programming language."""
+    out = np.zeros(len(texts), np.bool_)
+    for row, text in enumerate(texts.to_pylist()):
+        head = (text or "")[:HEAD]
+        lines = len(_SOME_LINE.findall(head))
+        out[row] = lines > 0 and len(_CODE_LINE.findall(head)) >= CODE_LINES * lines
+    return out
+
+
+def licence_like(texts: pa.Array) -> NDArray[np.bool_]:
+    """At least three different phrases of licences and legal notices in the head, case and layout aside."""
+    out = np.zeros(len(texts), np.bool_)
+    for row, text in enumerate(texts.to_pylist()):
+        head = " ".join((text or "")[:HEAD].lower().split())
+        out[row] = sum(phrase in head for phrase in _LICENCE) >= LICENCE_PHRASES
+    return out
+
+
+def pii_counts(texts: pa.Array) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Which texts hold personal data in their first 5,000 characters, and how many have each kind."""
+    found = np.zeros(len(texts), np.bool_)
+    kinds = dict.fromkeys(PLACEHOLDERS, 0)
+    for row, text in enumerate(texts.to_pylist()):
+        head = (text or "")[:PII_HEAD]
+        masked = mask_pii(head)
+        if masked != head:
+            found[row] = True
+            for kind, placeholder in PLACEHOLDERS.items():
+                kinds[kind] += masked.count(placeholder) > head.count(placeholder)
+    return found, kinds
+
+
+def unnormalised(texts: pa.Array) -> NDArray[np.bool_]:
+    """Which texts differ from their NFC form with plain newlines and without invisible characters."""
+    return np.array([text is not None and normalise(text) != text for text in texts.to_pylist()], np.bool_)
+
+
+def markup_like(texts: pa.Array, numbers: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Three tags or more, and 5 % of the bytes stand inside tags or the text begins as an HTML page."""
+    pages = np.array([text is not None and HTML_PAGE.match(text) is not None for text in texts.to_pylist()])
+    return (numbers["html_tags"] >= 3) & ((numbers["html_share"] >= MARKUP_SHARE) | pages)

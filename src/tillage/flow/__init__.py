@@ -1,0 +1,1 @@
+"""Recipes: checked, compiled to lazy queries, run in stages, accounted for and committed."""

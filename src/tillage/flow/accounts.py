@@ -1,0 +1,166 @@
+"""What went in and what became of it, step by step: kept, checked and turned into events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tillage.core.errors import WorkFailed
+from tillage.core.events import StepAccount
+from tillage.data.schema import DETAIL, DROP, ID, QUARANTINE_STEP, TEXT
+from tillage.flow.compile import Stage
+
+EXAMPLES = 3
+EXCERPT = 400
+ALIVE = ""
+"""The group of the rows that no step has dropped; the other groups are called "step:reason"."""
+
+
+@dataclass
+class Stats:
+    """What a shard, or a stage, counted over the rows that it wrote.
+
+    `rows_in` was counted by whoever read the input, the groups by whoever wrote the output. `examples` holds
+    the rows with the smallest ids of each group, so they do not depend on the partitioning. `digest` is over
+    the rows kept, of the last stage only.
+    """
+
+    rows_in: int = 0
+    rows: dict[str, int] = field(default_factory=dict[str, int])
+    bytes: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict[str, list[tuple[str, str]]])
+    digest: str = "0" * 32
+
+    def add(self, batch: pa.RecordBatch, bytes_columns: Sequence[str]) -> None:
+        """Count the rows of a batch that has `id`, `text`, `_drop` and the byte columns."""
+        drop = batch.column(DROP).fill_null(ALIVE)
+        columns = {"drop": drop, **{name: batch.column(name) for name in bytes_columns}}
+        sums = (
+            pa.table(columns)
+            .group_by("drop")
+            .aggregate([*((n, "sum") for n in bytes_columns), ([], "count_all")])
+        )
+        for record in sums.to_pylist():
+            group = record["drop"]
+            self.rows[group] = self.rows.get(group, 0) + record["count_all"]
+            held = self.bytes.setdefault(group, [0] * len(bytes_columns))
+            self.bytes[group] = [
+                a + (record[f"{n}_sum"] or 0) for a, n in zip(held, bytes_columns, strict=True)
+            ]
+        self._add_examples(batch, drop)
+
+    def _add_examples(self, batch: pa.RecordBatch, drop: pa.Array) -> None:
+        order = np.argsort(batch.column(ID).to_numpy(zero_copy_only=False), kind="stable")
+        codes = drop.dictionary_encode()
+        sorted_codes = codes.indices.to_numpy()[order]
+        for code, group in enumerate(codes.dictionary.to_pylist()):
+            chosen = order[np.flatnonzero(sorted_codes == code)[:EXAMPLES]]
+            shown = batch.select([ID, TEXT, DETAIL]).take(pa.array(chosen)).to_pylist()
+            found = [(row[ID], row[DETAIL] or "" if row[TEXT] is None else row[TEXT]) for row in shown]
+            self._keep_examples(group, [(id, text[:EXCERPT]) for id, text in found])
+
+    def _keep_examples(self, group: str, found: list[tuple[str, str]]) -> None:
+        have = [(id, text) for id, text in self.examples.get(group, [])]
+        self.examples[group] = sorted(have + found)[:EXAMPLES]
+
+    def merge(self, other: Stats) -> Stats:
+        self.rows_in += other.rows_in
+        for group, n in other.rows.items():
+            self.rows[group] = self.rows.get(group, 0) + n
+            held = self.bytes.setdefault(group, [0] * len(other.bytes[group]))
+            self.bytes[group] = [a + b for a, b in zip(held, other.bytes[group], strict=True)]
+        for group, found in other.examples.items():
+            self._keep_examples(group, [(id, text) for id, text in found])
+        self.digest = add_digests(self.digest, other.digest)
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def alive(self) -> int:
+        return self.rows.get(ALIVE, 0)
+
+    @property
+    def quarantined(self) -> dict[str, int]:
+        prefix = QUARANTINE_STEP + ":"
+        return {
+            group.removeprefix(prefix): n
+            for group, n in sorted(self.rows.items())
+            if group.startswith(prefix)
+        }
+
+
+def add_digests(a: str, b: str) -> str:
+    """The digest of both tables together: each half of a `TableDigest` is a sum modulo 2^64."""
+    halves = [(int(a[i : i + 16], 16) + int(b[i : i + 16], 16)) % 2**64 for i in (0, 16)]
+    return "".join(f"{half:016x}" for half in halves)
+
+
+def account(run: str, stage: Stage, stats: Stats, first: bool) -> list[StepAccount]:
+    """The accounts of a stage's steps (after that of reading, for the first stage).
+
+    Raises:
+        WorkFailed: rows written are not rows read, or a row was dropped by an unknown step.
+    """
+    check_balance(stage, stats)
+    alive_rows, alive_bytes = sum(stats.rows.values()), _total(stats)
+    out: list[StepAccount] = []
+    at = 0
+    if first:
+        bad = stats.quarantined
+        out.append(
+            StepAccount(
+                run, QUARANTINE_STEP, "read", alive_rows, alive_bytes[0], alive_rows - sum(bad.values()),
+                alive_bytes[0], quarantined=bad,
+            )
+        )  # fmt: skip
+        alive_rows -= sum(bad.values())
+    for action in stage.steps:
+        prefix = action.id + ":"
+        groups = {g.removeprefix(prefix): g for g in sorted(stats.rows) if g.startswith(prefix)}
+        dropped = {reason: stats.rows[group] for reason, group in groups.items()}
+        rows_out = alive_rows - sum(dropped.values())
+        bytes_in = alive_bytes[at]
+        for group in groups.values():
+            alive_bytes = [a - b for a, b in zip(alive_bytes, stats.bytes[group], strict=True)]
+        at += action.op.rewrites
+        out.append(
+            StepAccount(
+                run, action.id, action.op.name, alive_rows, bytes_in, rows_out, alive_bytes[at], dropped
+            )
+        )
+        alive_rows = rows_out
+    if alive_rows != stats.alive:
+        raise WorkFailed(
+            "the accounts do not balance", where=stage.name, got=stats.alive, expected=alive_rows
+        )
+    return out
+
+
+def check_balance(stage: Stage, stats: Stats) -> None:
+    """`WorkFailed` unless as many rows were written as read, each alive or dropped by a step of the stage."""
+    known = {QUARANTINE_STEP, *(action.id for action in stage.steps)}
+    strange = sorted(group for group in stats.rows if group != ALIVE and group.split(":")[0] not in known)
+    if strange:
+        raise WorkFailed(
+            "rows were dropped by no step of the stage", where=stage.name, got=", ".join(strange)
+        )
+    written = sum(stats.rows.values())
+    if written != stats.rows_in:
+        raise WorkFailed(
+            "the accounts do not balance: an operator added or lost rows",
+            where=f"stage {stage.name}",
+            got=f"{written} rows kept, dropped and quarantined",
+            expected=f"{stats.rows_in} rows read",
+            hint="operators say reasons for dropping rows and never remove or add any",
+        )
+
+
+def _total(stats: Stats) -> list[int]:
+    columns = [list(held) for held in stats.bytes.values()]
+    return [sum(values) for values in zip(*columns, strict=True)] or [0]

@@ -1,0 +1,338 @@
+"""Run a recipe: stages, accounts, quarantine, commit. The same call after a kill goes on by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tillage import __version__
+from tillage.core.errors import UserError, WorkFailed
+from tillage.core.events import (
+    Committed,
+    EventLog,
+    Example,
+    Finished,
+    Note,
+    Started,
+    StepAccount,
+)
+from tillage.core.spec import fingerprint
+from tillage.core.workspace import Workspace, check_writable, write_atomic
+from tillage.data.dataset import Dataset
+from tillage.data.files import Inventory, versions
+from tillage.data.reader import plan
+from tillage.data.rows import LOSES_THE_REST
+from tillage.flow import engine
+from tillage.flow.accounts import ALIVE, account
+from tillage.flow.check import require
+from tillage.flow.compile import Stage, compile_stages
+from tillage.flow.history import EVENTS, RECIPE, RECORD
+from tillage.flow.recipe import Recipe, input_fingerprint
+from tillage.flow.result import RunResult, quarantined
+from tillage.flow.sample import take_sample
+from tillage.flow.stages import SHARD_BYTES, Done, StageRunner, carried
+
+
+def run(
+    recipe: Recipe,
+    workspace: Workspace,
+    log: EventLog | None = None,
+    *,
+    runner: engine.Runner = "native",
+    fresh: bool = False,
+    commit: bool = True,
+    documents: Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> RunResult:
+    """Execute `recipe` and commit what it keeps as a new version of its dataset.
+
+    Args:
+        log: gets every event; they are also written to the run's folder.
+        fresh: do everything again, even what is finished.
+        documents: a Parquet file of raw rows (columns of `data.schema.BASE` and more) to use instead of the
+            sources; see `sample_run`.
+        shard_bytes: bytes of input to a query; does not change results.
+
+    Raises:
+        UserError: the contract does not hold, no input or one that changed, an output that is not writable.
+        WorkFailed: accounts that do not balance, too much in quarantine, a query that failed.
+    """
+    workspace.check_writable()
+    target = recipe.dataset_path(workspace)
+    if commit:
+        check_writable(target.parent)
+        if target.exists() and not target.is_dir():
+            raise UserError("the dataset's path is a file", where=target, hint="name another dataset")
+    schema = pq.read_schema(documents) if documents is not None else None
+    require(recipe, documents is None, schema)
+    engine.use(runner)
+    return _Run(recipe, workspace, log, runner, fresh, commit, documents, shard_bytes).execute(target)
+
+
+def sample_run(
+    recipe: Recipe,
+    workspace: Workspace,
+    log: EventLog | None = None,
+    documents: Path | int | float = 1000,
+    *,
+    runner: engine.Runner = "native",
+) -> RunResult:
+    """Run over a sample and commit nothing.
+
+    Args:
+        documents: a Parquet file of raw rows as `take_sample` makes it; or how many rows, or which share of
+            them (a float), to draw from the sources by a hash of id and the recipe's seed.
+    """
+    if not isinstance(documents, Path):
+        workspace.check_writable()
+        documents = take_sample(recipe.sources, workspace, documents, recipe.seed)
+    return run(recipe, workspace, log, runner=runner, commit=False, documents=documents)
+
+
+class _Run:
+    """One execution; its state is what is on disk."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        workspace: Workspace,
+        log: EventLog | None,
+        runner: engine.Runner,
+        fresh: bool,
+        commit: bool,
+        documents: Path | None,
+        shard_bytes: int,
+    ) -> None:
+        self.recipe, self.workspace, self.commit = recipe, workspace, commit
+        self.runner: engine.Runner = runner
+        self.documents, self.shard_bytes, self.fresh = documents, shard_bytes, fresh
+        self.begun = time.monotonic()
+        cache = workspace.root / "inputs.json"
+        if documents is None:
+            self.inputs = plan(recipe.sources, cache)
+            self.versions = versions(list(self.inputs.files))
+            self.schema = self.inputs.schema
+        else:
+            self.inputs = None
+            files = Inventory(cache).look([(0, str(documents), documents.name, False)])
+            self.versions = versions(files)
+            self.schema = pq.read_schema(documents).remove_metadata()
+        known = [{**v, "name": "rows"} for v in self.versions] if documents is not None else self.versions
+        self.mark = input_fingerprint(recipe, known)
+        self.inputs_mark = fingerprint(
+            [s.canonical() for s in recipe.sources] if documents is None else "rows",
+            [(v["source"], v["name"], v["digest"]) for v in known],
+        )
+        self.id = f"{recipe.name}-{self.mark[:8]}"
+        self.folder = workspace.run(self.id)
+        self.record: dict[str, Any] = {
+            "run": self.id,
+            "recipe": recipe.name,
+            "fingerprint": self.mark,
+            "kind": "run" if commit else "sample" if documents is not None else "trial",
+            "status": "running",
+            "started": time.time(),
+            "pid": os.getpid(),
+            "runner": runner,
+            "seed": recipe.seed,
+            "version": __version__,
+            "inputs": self.versions,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _set_aside(self.folder / EVENTS)
+        self.log = EventLog(self.folder / EVENTS, [log.emit] if log is not None else [])
+        # The frame of a run belongs in its own log; a log above has a frame of its own.
+        self.own = EventLog(self.folder / EVENTS)
+
+    def execute(self, target: Path) -> RunResult:
+        write_atomic(self.folder / RECIPE, self.recipe.to_yaml())
+        self._save()
+        self.own.emit(Started("run", self.id, self.recipe.seed, __version__))
+        status = "failed"
+        try:
+            result = self._work(target)
+            status = "done"
+            return result
+        except UserError as error:
+            self.record["error"] = str(error)
+            raise
+        finally:
+            seconds = round(time.monotonic() - self.begun, 3)
+            self.record.update(status=status, seconds=seconds)
+            self._save()
+            self.own.emit(Finished(status, seconds, _peak_mb()))
+            self.log.close()
+            self.own.close()
+
+    def _work(self, target: Path) -> RunResult:
+        stages = compile_stages(self.recipe)
+        runner = StageRunner(self.workspace.stages, self.log, self.runner, self.shard_bytes)
+        if self.inputs is not None:
+            for path in self.inputs.empty_files():
+                self.log.emit(Note(f"{path} is empty", "warning"))
+            for text in self.inputs.unseen:
+                self.log.emit(Note(text, "warning"))
+            shards = runner.raw_shards(self.inputs)
+        else:
+            assert self.documents is not None
+            shards = runner.file_shards([self.documents], self.inputs_mark)
+        accounts: list[StepAccount] = []
+        done: list[Done] = []
+        before, schema = self.inputs_mark, self.schema
+        for number, stage in enumerate(stages):
+            if self.fresh:
+                _forget(stage, before, self.workspace.stages)
+            finished = runner.run(stage, shards, schema, before)
+            done.append(finished)
+            if number == 0:
+                self._check_quarantine(finished)
+            accounts += account(self.id, stage, finished.stats, number == 0)
+            before, schema = finished.fingerprint, carried(stage, finished)
+            if number + 1 < len(stages):
+                shards = runner.file_shards(finished.kept(), before)
+        return self._finish(target, stages, done, accounts)
+
+    def _finish(
+        self, target: Path, stages: list[Stage], done: list[Done], accounts: list[StepAccount]
+    ) -> RunResult:
+        for step in accounts:
+            self.log.emit(step)
+        self._examples(stages, done)
+        last = done[-1]
+        schema = pa.schema([f for f in last.schema if not f.name.startswith("_")])
+        digest = last.stats.digest
+        rows, size = last.stats.alive, (last.stats.bytes.get(ALIVE) or [0])[-1]
+        dataset = None
+        if self.commit:
+            dataset = (str(target), self._commit(target, last, schema, accounts, rows, size))
+        result = RunResult(
+            run=self.id,
+            folder=self.folder,
+            accounts=accounts,
+            dataset=dataset,
+            digest=digest,
+            kept=last.kept(),
+            dropped=[path for stage in done for path in stage.dropped()],
+            schema=pa.schema([f for stage in _latest_first(done) for f in stage]),
+            reused=[stage.name for stage, finished in zip(stages, done, strict=True) if finished.reused],
+            seconds=round(time.monotonic() - self.begun, 3),
+        )
+        self.record.update(
+            accounts=[asdict(step) for step in accounts],
+            digest=digest,
+            rows=rows,
+            bytes=size,
+            kept=[str(path) for path in result.kept],
+            dropped=[str(path) for path in result.dropped],
+            dataset=None if dataset is None else {"path": dataset[0], "version": dataset[1]},
+            stages=[
+                {"name": s.name, "fingerprint": d.fingerprint, "seconds": d.seconds, "reused": d.reused}
+                for s, d in zip(stages, done, strict=True)
+            ],
+        )
+        return result
+
+    def _commit(
+        self, target: Path, last: Done, schema: pa.Schema, accounts: list[StepAccount], rows: int, size: int
+    ) -> int:
+        lineage = {
+            "run": self.id,
+            "recipe": self.recipe.to_yaml(),
+            "fingerprint": self.mark,
+            "inputs": self.versions,
+            "accounts": [asdict(step) for step in accounts],
+            "digest": last.stats.digest,
+            "rows": rows,
+            "bytes": size,
+            "tillage": __version__,
+        }
+        dataset = Dataset(target)
+        known = dataset.find(self.id, last.stats.digest)
+        version = dataset.commit(last.kept(), schema, lineage)
+        if known is not None:
+            self.log.emit(Note(f"version {known} of {target} already holds this run"))
+        self.log.emit(Committed(str(target), version, rows, size, last.stats.digest, lineage))
+        return version
+
+    def _examples(self, stages: list[Stage], done: list[Done]) -> None:
+        for stage, finished in zip(stages, done, strict=True):
+            kept = finished.stats.examples.get(ALIVE, [])
+            for group, rows in sorted(finished.stats.examples.items()):
+                if group != ALIVE:
+                    step, reason = group.split(":", 1)
+                    for id, text in rows:
+                        self.log.emit(Example(self.id, step, reason, id, text, kept=False))
+            dropping = {group.split(":")[0] for group in finished.stats.examples if group != ALIVE}
+            for action in stage.steps:
+                if action.id in dropping:
+                    for id, text in kept:
+                        self.log.emit(Example(self.id, action.id, "", id, text, kept=True))
+
+    def _check_quarantine(self, first: Done) -> None:
+        total, bad = sum(first.stats.rows.values()), first.stats.quarantined
+        if bad.keys() & LOSES_THE_REST:
+            # Counted as one record each, though nobody knows how many are gone.
+            for detail in quarantined(first.dropped(), 10, LOSES_THE_REST):
+                self.log.emit(Note(f"the rest of a file is lost: {detail}", "warning"))
+        if total == 0:
+            raise UserError("the input holds no rows", where=self.recipe.name)
+        count, limit = sum(bad.values()), self.recipe.max_quarantine
+        if count <= limit * total:
+            return
+        self.record["quarantined"] = bad
+        shown = quarantined(first.dropped(), 5)
+        found = f"{count} of {total} ({count / total:.1%}): "
+        found += ", ".join(f"{reason} {n}" for reason, n in bad.items())
+        if self.documents is not None:
+            # A sample may be over by chance, and commits nothing: only the run over all rows can say.
+            text = f"records that cannot be read: {found}, the limit is {limit:.1%}"
+            self.log.emit(Note(text, "warning"))
+            return
+        raise WorkFailed(
+            "too many records cannot be read",
+            where=self.recipe.name,
+            got=found + "".join(f"\n    {detail}" for detail in shown),
+            expected=f"at most {limit:.1%} (max_quarantine)",
+            hint="mend the input, or raise max_quarantine if this is as it should be; nothing was committed",
+        )
+
+    def _save(self) -> None:
+        write_atomic(self.folder / RECORD, json.dumps(self.record, ensure_ascii=False, indent=1, default=str))
+
+
+def _latest_first(done: list[Done]) -> list[list[pa.Field]]:
+    """The fields of all stages that are not the engine's own, each name once."""
+    seen: set[str] = set()
+    out: list[list[pa.Field]] = []
+    for stage in reversed(done):
+        fields = [f for f in stage.schema if f.name not in seen and not f.name.startswith("_")]
+        seen.update(f.name for f in fields)
+        out.append(fields)
+    return out
+
+
+def _forget(stage: Stage, before: str, stages: Path) -> None:
+    for mark in [stage.fingerprint(before), *(stage.fit_fingerprint(before, i) for i in stage.fits())]:
+        shutil.rmtree(stages / mark, ignore_errors=True)
+
+
+def _set_aside(path: Path) -> None:
+    """Keep the log of an earlier attempt under a number: each attempt tells the whole story anew."""
+    if path.exists():
+        number = 1 + len(list(path.parent.glob("events.*.jsonl")))
+        path.rename(path.with_name(f"events.{number}.jsonl"))
+
+
+def _peak_mb() -> float:
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)

@@ -1,0 +1,128 @@
+"""SimHash fingerprints (Charikar 2002, doi 10.1145/509907.509965) and their clusters by Hamming distance, as
+in Manku, Jain and Das Sarma 2007 (doi 10.1145/1242572.1242592).
+
+A text is the bag of its n-grams of folded words, each weighing as often as it occurs; bit k of the
+fingerprint is set where the hashes of more n-grams have bit k than have it not. A text shorter than n words
+is one n-gram.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from tillage.kernels.arrow import Int, buffers
+from tillage.kernels.hashing import PRIME, U, mix
+from tillage.kernels.minhash import root, roots
+from tillage.kernels.unicode import class_table, lower_table
+from tillage.kernels.words import capacity, folded_words
+
+MAX_DISTANCE = 6
+_SPARE = 3  # blocks of bits beyond the distance: a key holds them, 3 of 6 blocks or 32 bits at distance 3
+_ONE = U(1)
+
+
+@njit(nogil=True, cache=True)
+def _fingerprints(
+    offsets: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    valid: NDArray[np.uint8],
+    table: NDArray[np.uint8],
+    lower: NDArray[np.uint32],
+    ngram: Int,
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    out = np.zeros(len(valid), np.uint64)
+    counts = np.zeros(len(valid), np.int64)
+    hashes = np.empty(capacity(offsets, valid), np.uint64)
+    sums = np.zeros(64, np.int64)
+    for row in range(len(valid)):
+        if not valid[row]:
+            continue
+        words = folded_words(data, offsets[row], offsets[row + 1], table, lower, hashes)
+        if words == 0:
+            continue
+        counts[row] = words
+        length = min(ngram, words)
+        sums[:] = 0
+        grams = words - length + 1
+        for i in range(grams):
+            h = U(length)
+            for k in range(length):
+                h = h * PRIME + hashes[i + k]
+            h = mix(h)
+            for bit in range(64):
+                sums[bit] += np.int64((h >> U(bit)) & _ONE)
+        fingerprint = U(0)
+        for bit in range(64):
+            if 2 * sums[bit] > grams:
+                fingerprint |= _ONE << U(bit)
+        out[row] = fingerprint
+    return out, counts
+
+
+def simhash(
+    texts: pa.Array | pa.ChunkedArray, ngram: int = 1
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """64-bit fingerprints and words, both of shape (rows,); 0 and 0 for null and for texts without a word."""
+    return _fingerprints(*buffers(texts), class_table(), lower_table(), ngram)
+
+
+@njit(nogil=True, cache=True)
+def _distance(a: np.uint64, b: np.uint64) -> Int:
+    x = a ^ b
+    count = 0
+    while x:
+        x &= x - _ONE
+        count += 1
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _join(
+    keys: NDArray[np.uint64],
+    order: NDArray[np.int64],
+    values: NDArray[np.uint64],
+    distance: Int,
+    parents: NDArray[np.int64],
+) -> None:
+    begin = 0
+    for end in range(1, len(order) + 1):
+        if end < len(order) and keys[order[end]] == keys[order[begin]]:
+            continue
+        for i in range(begin, end):
+            for j in range(i + 1, end):
+                a, b = root(parents, order[i]), root(parents, order[j])
+                if a != b and _distance(U(values[order[i]]), U(values[order[j]])) <= distance:
+                    parents[max(a, b)] = min(a, b)
+        begin = end
+
+
+def near(fingerprints: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """For each row the first row of its cluster, shape (rows,): rows in steps of at most `distance` bits.
+
+    Bits are cut into distance + 3 blocks; two fingerprints so near agree in at least three, so that one sort
+    for each choice of three finds every pair.
+
+    Raises:
+        ValueError: `distance` is not from 0 to `MAX_DISTANCE`.
+    """
+    if not 0 <= distance <= MAX_DISTANCE:
+        raise ValueError(f"distance {distance} is not from 0 to {MAX_DISTANCE}")
+    # Each value once, numbered in the order in which the rows bring them.
+    _, first, inverse = np.unique(fingerprints, return_index=True, return_inverse=True)
+    rows = np.sort(first)
+    rank = np.searchsorted(rows, first)
+    values = fingerprints[rows]
+    parents = np.arange(len(values), dtype=np.int64)
+    blocks = distance + _SPARE
+    edges = [64 * i // blocks for i in range(blocks + 1)]
+    masks = [sum(1 << bit for bit in range(a, b)) for a, b in pairwise(edges)]
+    for chosen in combinations(masks, _SPARE):
+        keys = values & U(sum(chosen))
+        order = np.argsort(keys, kind="stable")
+        _join(keys, order, values, distance, parents)
+    return rows[roots(parents)][rank[inverse]]

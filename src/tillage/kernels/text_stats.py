@@ -1,0 +1,395 @@
+"""Measurements of a text in one pass over its bytes.
+
+Words are runs of characters that are not white space, as in Gopher (Rae et al. 2021, arXiv 2112.11446); a
+letter of a script written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) is a word of its own.
+Lines are those that hold more than white space. Shares are of characters (code points) unless said
+otherwise, and 0 where there is nothing to divide by.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numba import njit
+from numpy.typing import NDArray
+
+from tillage.kernels.arrow import Int, buffers
+from tillage.kernels.unicode import (
+    DIGIT,
+    LETTER,
+    MARK,
+    PUNCT,
+    SOLO,
+    SPACE,
+    SYMBOL,
+    UPPER,
+    class_of,
+    class_table,
+    decode,
+    width,
+)
+
+STATS: dict[str, tuple[pa.DataType, str]] = {
+    "chars": (pa.int64(), "characters (code points)"),
+    "bytes": (pa.int64(), "bytes of UTF-8"),
+    "words": (pa.int64(), "words"),
+    "mean_word_length": (pa.float64(), "characters a word, over words of spaced scripts; 0 without any"),
+    "hash_ratio": (pa.float64(), "'#' characters a word"),
+    "ellipsis_ratio": (pa.float64(), "ellipses ('...' or '…') a word"),
+    "alpha_words": (pa.float64(), "share of words with at least one letter"),
+    "stop_words": (pa.int64(), "how many of the, be, to, of, and, that, have, with occur"),
+    "lines": (pa.int64(), "lines that are not blank"),
+    "mean_line_length": (pa.float64(), "characters a line, trimmed"),
+    "max_line_length": (pa.int64(), "characters of the longest line, trimmed"),
+    "bullet_lines": (pa.float64(), "share of lines that begin with a bullet, '-' or '*'"),
+    "ellipsis_lines": (pa.float64(), "share of lines that end with an ellipsis"),
+    "terminal_lines": (pa.float64(), "share of lines that end with terminal punctuation"),
+    "sentences": (pa.int64(), "sentences, counted by terminal punctuation before a space"),
+    "braces": (pa.int64(), "'{' and '}'"),
+    "lorem_ipsum": (pa.bool_(), "'lorem ipsum' occurs, in any case"),
+    "alpha_share": (pa.float64(), "share of letters"),
+    "upper_share": (pa.float64(), "share of upper-case letters among letters"),
+    "digit_share": (pa.float64(), "share of digits"),
+    "punct_share": (pa.float64(), "share of punctuation"),
+    "symbol_share": (pa.float64(), "share of symbols (mathematical, currency, emoji)"),
+    "space_share": (pa.float64(), "share of white space"),
+    "urls": (pa.int64(), "'http://' and 'https://'"),
+    "html_tags": (pa.int64(), "HTML or XML tags"),
+    "html_share": (pa.float64(), "share of bytes inside tags"),
+    "short_lines": (pa.float64(), "share of lines of at most 30 characters, trimmed"),
+    "newline_ratio": (pa.float64(), "newlines a word; newlines where there is no word"),
+}
+"""Column -> Arrow type and meaning, in the order in which the kernel writes them."""
+
+_NAMES = tuple(STATS)
+_COUNT = len(_NAMES)
+_SHORT = 30  # characters of a short line in FineWeb (Penedo et al. 2024, arXiv 2406.17557)
+
+# The stop words of Gopher, their ASCII letters packed into an integer.
+_STOP = tuple(
+    int.from_bytes(w.encode(), "big") for w in ("the", "be", "to", "of", "and", "that", "have", "with")
+)
+_S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = _STOP
+_LOREM = np.frombuffer(b"lorem ipsum", np.uint8)
+
+
+@njit(nogil=True, cache=True)
+def _stop_bit(packed: Int) -> int:
+    if packed == _S0:
+        return 1
+    if packed == _S1:
+        return 2
+    if packed == _S2:
+        return 4
+    if packed == _S3:
+        return 8
+    if packed == _S4:
+        return 16
+    if packed == _S5:
+        return 32
+    if packed == _S6:
+        return 64
+    if packed == _S7:
+        return 128
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def _is_bullet(c: Int) -> bool:
+    return (
+        c == 0x2D  # -
+        or c == 0x2A  # *
+        or c == 0x2022  # •
+        or c == 0x2023  # ‣
+        or c == 0x25CF  # ●
+        or c == 0x25E6  # ◦
+        or c == 0x25AA  # ▪
+        or c == 0x25A0  # ■
+        or c == 0x25B6  # ▶
+        or c == 0x2219  # ∙
+        or c == 0x00B7  # ·
+        or c == 0x2013  # –
+    )
+
+
+@njit(nogil=True, cache=True)
+def terminal(c: Int) -> Int:
+    """2 for a full stop that needs no space after it, 1 for other terminal punctuation, else 0."""
+    if c == 0x2E or c == 0x21 or c == 0x3F or c == 0x2026 or c == 0x061F or c == 0x06D4 or c == 0x0964:
+        return 1  # . ! ? … ؟ ۔ ।
+    if c == 0x3002 or c == 0xFF01 or c == 0xFF1F:
+        return 2  # 。 ！ ？
+    return 0
+
+
+@njit(nogil=True, cache=True)
+def closes(c: Int) -> bool:
+    """Quotes and brackets that may stand between a full stop and the space after it."""
+    return (
+        c == 0x22  # "
+        or c == 0x27  # '
+        or c == 0x29  # )
+        or c == 0x5D  # ]
+        or c == 0x201D  # ”
+        or c == 0x2019  # ’
+        or c == 0xBB  # »
+        or c == 0x300D  # 」
+        or c == 0x300F  # 』
+        or c == 0xFF09  # ）
+    )
+
+
+@njit(nogil=True, cache=True)
+def _starts_with_folded(data: NDArray[np.uint8], i: Int, stop: Int, word: NDArray[np.uint8]) -> bool:
+    if i + len(word) > stop:
+        return False
+    for k in range(len(word)):
+        b = data[i + k]
+        if 0x41 <= b <= 0x5A:
+            b += 0x20
+        if b != word[k]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _measure(
+    data: NDArray[np.uint8],
+    start: Int,
+    stop: Int,
+    table: NDArray[np.uint8],
+    lorem: NDArray[np.uint8],
+    out: NDArray[np.float64],
+) -> None:
+    chars = words = spaced_words = spaced_chars = hashes = ellipses = alpha_words = 0
+    stops = packed = run = 0  # stop words seen; letters of the present run, and how many
+    lines = line_chars = longest = bullets = ellipsis_lines = terminal_lines = 0
+    short_lines = newlines = 0
+    sentences = braces = urls = tags = tag_bytes = 0
+    letters = uppers = digits = puncts = symbols = spaces = 0
+    has_lorem = in_word = word_alpha = content = False
+    word_chars = dots = ended = 0
+    tag_start = -1
+    # Of the present line: characters up to the last that is not white space, counted from the first.
+    in_line = line_length = line_end = 0
+    last = 0  # the last character that was not white space
+    last_dots = 0  # dots in a row up to it
+
+    i = start
+    while i <= stop:
+        # A newline after the end closes the last word, line and sentence.
+        c = 10
+        step = 1
+        if i < stop:
+            c = np.int64(data[i])
+            if c >= 0x80:
+                step = width(data[i])
+                c = decode(data, i)
+            chars += 1
+        bits = class_of(c, table)
+
+        if bits & LETTER and c < 0x80:
+            packed = (packed << 8 | c | 0x20) & 0xFFFFFFFF
+            run += 1
+        elif run > 0 and not bits & (LETTER | DIGIT | MARK):
+            if run <= 4:
+                stops |= _stop_bit(packed)
+            packed = run = 0
+        elif bits & (LETTER | DIGIT | MARK):
+            run = 5  # not an English word
+            packed = 0
+
+        if c == 0x2E:
+            dots += 1
+            if dots % 3 == 0:
+                ellipses += 1
+        else:
+            dots = 0
+            if c == 0x2026:
+                ellipses += 1
+            elif c == 0x23:
+                hashes += 1
+            elif c == 0x7B or c == 0x7D:
+                braces += 1
+            elif c == 0x3A:
+                if i + 2 < stop and data[i + 1] == 0x2F and data[i + 2] == 0x2F:
+                    p = i - 1 if i > start and data[i - 1] == 0x73 else i  # the s of https
+                    if (
+                        p - 4 >= start
+                        and data[p - 1] == 0x70
+                        and data[p - 2] == 0x74
+                        and data[p - 3] == 0x74
+                        and data[p - 4] == 0x68
+                    ):
+                        urls += 1
+            elif c == 0x3C:
+                tag_start = -1
+                if i + 1 < stop:
+                    b = data[i + 1]
+                    if 0x41 <= b <= 0x5A or 0x61 <= b <= 0x7A or b == 0x2F or b == 0x21:
+                        tag_start = i
+            elif c == 0x3E:
+                if tag_start >= 0:
+                    tags += 1
+                    tag_bytes += i + 1 - tag_start
+                    tag_start = -1
+            elif (c == 0x6C or c == 0x4C) and not has_lorem:
+                has_lorem = _starts_with_folded(data, i, stop, lorem)
+
+        if bits & SPACE:
+            if i < stop:
+                spaces += 1
+            if in_word:
+                words += 1
+                if word_chars > 0:
+                    spaced_words += 1
+                    spaced_chars += word_chars
+                if word_alpha:
+                    alpha_words += 1
+                in_word = word_alpha = False
+                word_chars = 0
+            if ended > 0:
+                if content:
+                    sentences += 1
+                ended = 0
+                content = False
+            if in_line:
+                line_length += 1
+            if c == 10:
+                if i < stop:
+                    newlines += 1
+                if in_line:
+                    lines += 1
+                    if line_end <= _SHORT:
+                        short_lines += 1
+                    line_chars += line_end
+                    longest = max(longest, line_end)
+                    if last == 0x2026 or last_dots >= 3:
+                        ellipsis_lines += 1
+                    if terminal(last) > 0 or last == 0x22 or last == 0x201D:
+                        terminal_lines += 1
+                in_line = line_length = line_end = 0
+        else:
+            if bits & LETTER:
+                letters += 1
+                if bits & UPPER:
+                    uppers += 1
+            elif bits & DIGIT:
+                digits += 1
+            elif bits & PUNCT:
+                puncts += 1
+            elif bits & SYMBOL:
+                symbols += 1
+            if bits & SOLO:
+                if in_word:
+                    words += 1
+                    if word_chars > 0:
+                        spaced_words += 1
+                        spaced_chars += word_chars
+                    if word_alpha:
+                        alpha_words += 1
+                # Marks and punctuation that follow belong to it: the word stays open, without a length.
+                in_word = word_alpha = True
+                word_chars = 0
+            elif not (bits & (MARK | PUNCT) and in_word and word_chars == 0):
+                if in_word and word_chars == 0:
+                    words += 1
+                    alpha_words += 1
+                    word_alpha = False
+                in_word = True
+                word_chars += 1
+                if bits & LETTER:
+                    word_alpha = True
+            mark = terminal(c)
+            if mark > 0:
+                ended = max(ended, mark)
+            elif not closes(c):
+                if ended == 2 and content:
+                    sentences += 1
+                    content = False
+                ended = 0
+                content = True
+            if not in_line:
+                in_line = 1
+                if _is_bullet(c):
+                    bullets += 1
+            line_length += 1
+            line_end = line_length
+            last = c
+            last_dots = dots
+        i += step
+    if content:
+        sentences += 1
+
+    out[0] = chars
+    out[1] = stop - start
+    out[2] = words
+    out[3] = spaced_chars / spaced_words if spaced_words else 0.0
+    out[4] = hashes / words if words else 0.0
+    out[5] = ellipses / words if words else 0.0
+    out[6] = alpha_words / words if words else 0.0
+    bit = stops
+    count = 0
+    while bit:
+        count += bit & 1
+        bit >>= 1
+    out[7] = count
+    out[8] = lines
+    out[9] = line_chars / lines if lines else 0.0
+    out[10] = longest
+    out[11] = bullets / lines if lines else 0.0
+    out[12] = ellipsis_lines / lines if lines else 0.0
+    out[13] = terminal_lines / lines if lines else 0.0
+    out[14] = sentences
+    out[15] = braces
+    out[16] = has_lorem
+    out[17] = letters / chars if chars else 0.0
+    out[18] = uppers / letters if letters else 0.0
+    out[19] = digits / chars if chars else 0.0
+    out[20] = puncts / chars if chars else 0.0
+    out[21] = symbols / chars if chars else 0.0
+    out[22] = spaces / chars if chars else 0.0
+    out[23] = urls
+    out[24] = tags
+    out[25] = tag_bytes / (stop - start) if stop > start else 0.0
+    out[26] = short_lines / lines if lines else 0.0
+    out[27] = newlines / words if words else newlines
+
+
+@njit(nogil=True, cache=True)
+def _measure_all(
+    offsets: NDArray[np.int64],
+    data: NDArray[np.uint8],
+    valid: NDArray[np.uint8],
+    table: NDArray[np.uint8],
+    lorem: NDArray[np.uint8],
+    count: int,
+) -> NDArray[np.float64]:
+    out = np.zeros((len(valid), count), np.float64)
+    for i in range(len(valid)):
+        if valid[i]:
+            _measure(data, offsets[i], offsets[i + 1], table, lorem, out[i])
+    return out
+
+
+def text_stats(texts: pa.Array | pa.ChunkedArray) -> dict[str, pa.Array]:
+    """Every measurement of `STATS` for each text; null for null texts."""
+    view = buffers(texts)
+    values = _measure_all(*view, class_table(), _LOREM, _COUNT)
+    return as_columns(values, view.valid, STATS)
+
+
+def as_columns(
+    values: NDArray[np.float64], valid: NDArray[np.uint8], types: dict[str, tuple[pa.DataType, str]]
+) -> dict[str, pa.Array]:
+    """The columns of a (rows, columns) matrix as typed Arrow arrays with nulls where `valid` is 0."""
+    mask = None if valid.all() else valid == 0
+    columns: dict[str, pa.Array] = {}
+    for index, (name, (kind, _)) in enumerate(types.items()):
+        numbers = values[:, index]
+        if pa.types.is_integer(kind):
+            numbers = numbers.astype(np.int64)
+        elif pa.types.is_boolean(kind):
+            numbers = numbers != 0
+        columns[name] = pa.array(np.ascontiguousarray(numbers), kind, mask=mask)
+    return columns

@@ -1,0 +1,1 @@
+"""Where the two halves meet: rounds of plan, prepare, train, feed back and revise."""

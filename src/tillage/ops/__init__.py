@@ -1,0 +1,35 @@
+"""Operators, a family a file. Importing this package fills the registry."""
+
+from tillage.ops import (
+    c4,
+    dedup,
+    fineweb,
+    gopher,
+    language,
+    licence,
+    pieces,
+    refinedweb,
+    rewrite,
+    select,
+    stats,
+    target,
+    where,
+)
+from tillage.ops.base import operators
+
+__all__ = [
+    "c4",
+    "dedup",
+    "fineweb",
+    "gopher",
+    "language",
+    "licence",
+    "operators",
+    "pieces",
+    "refinedweb",
+    "rewrite",
+    "select",
+    "stats",
+    "target",
+    "where",
+]

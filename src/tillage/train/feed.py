@@ -1,0 +1,530 @@
+"""The one object between data and model: endless batches by a data policy, and the loss that obeys it.
+
+    feed = Feed(store, Chain(Ado(), RhoSelect(), LinUpper()), batch_tokens=4096, seq_len=256, seed=0)
+    for batch in feed:
+        batch = feed.select(model, batch)
+        feed.loss(model(batch.input_ids), batch).backward()
+        ...
+
+Draw number i takes its group from the counter-based generator `(seed, i)` and the mixture in force, and its
+sample from a keyed permutation of the group. So all ranks know the whole global batch without talking; they
+only share losses. Decisions made after step s come into force at step s + 1 + prefetch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from tillage.core.errors import UserError, WorkFailed
+from tillage.train.draw import permute, uniform
+from tillage.train.policies import Proportional
+from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
+from tillage.train.tokens import Groups, Ints, TokenStore
+
+Model = Callable[[Tensor], Tensor]
+"""Token ids `int64[b, seq_len]` -> logits `[b, seq_len, vocab]`."""
+Reference = Callable[[Ints], Array]
+"""Global sample numbers -> reference losses in nats a token."""
+TokenReference = Callable[[Ints], Array]
+"""Global sample numbers -> reference losses of their tokens in nats, `[n, seq_len]`."""
+
+_GROUP_STREAM, _ORDER_STREAM = 1, 2
+
+
+@dataclass
+class Batch:
+    """This rank's part of a micro-batch.
+
+    Attributes:
+        input_ids, targets: `int64[b, seq_len]`.
+        samples: global sample numbers, `int64[b]`. `documents` names the rows in each.
+        groups: index into `feed.groups.names`, `int64[b]`.
+        weights: factor of each sample in the loss, mean 1 over the global micro-batch; set by `feed.loss`.
+        candidates: whether these still have to go through `feed.select`.
+    """
+
+    step: int
+    micro: int
+    input_ids: Tensor
+    targets: Tensor
+    samples: Ints
+    groups: Ints
+    weights: Array
+    candidates: bool
+    world_samples: Ints
+    world_groups: Ints
+    store: TokenStore = field(repr=False)
+
+    @property
+    def documents(self) -> list[list[str]]:
+        """Row ids of the documents that each sample touches."""
+        cut = self.store.samples(self.input_ids.shape[1])
+        return [[self.store.id(d) for d in cut.documents(int(s))] for s in self.samples]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the last step trained on, over all ranks; losses in nats a token."""
+
+    step: int
+    samples: Ints
+    groups: Ints
+    losses: Array
+    weights: Array
+    mixture: Array
+    keep: float
+
+
+class Feed:
+    """Endless micro-batches of `batch_tokens / accumulate / world` tokens for this rank.
+
+    Args:
+        policy: what decides; plain sampling in proportion to tokens by default.
+        batch_tokens: tokens of one optimiser step, over all ranks and micro-batches.
+        reference: reference losses of samples, for policies that require them.
+        token_reference: the same of single tokens.
+        prefetch: steps between a decision and its effect beyond the next step, at least 0.
+
+    Raises:
+        UserError: sizes that do not divide, a store too small for a sample, a missing reference.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        policy: Policy | None = None,
+        *,
+        batch_tokens: int,
+        seq_len: int = 256,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        prefetch: int = 1,
+        reference: Reference | None = None,
+        token_reference: TokenReference | None = None,
+    ) -> None:
+        self.store, self.seed, self.rank, self.world = store, seed, rank, world
+        self.seq_len, self.accumulate, self.prefetch = seq_len, accumulate, prefetch
+        self.cut = store.samples(seq_len)
+        self.batch = batch_tokens // seq_len
+        if self.batch * seq_len != batch_tokens or batch_tokens <= 0:
+            raise UserError(
+                "batch_tokens is no multiple of seq_len", got=batch_tokens, expected=f"k * {seq_len}"
+            )
+        if self.batch % (world * accumulate):
+            raise UserError(
+                "the batch does not divide among ranks and micro-batches",
+                got=f"{self.batch} samples, {world} ranks, {accumulate} micro-batches",
+            )
+        if seed < 0 or prefetch < 0 or not 0 <= rank < world:
+            raise UserError("wrong seed, prefetch or rank", got=f"{seed}, {prefetch}, {rank} of {world}")
+        self._active: Ints = np.flatnonzero(self.cut.counts > 0)
+        if not len(self._active):
+            raise UserError(
+                "the store has not one whole sample", where=store.folder, got=f"{len(store.tokens)} tokens",
+                expected=f"more than {seq_len} in a domain",
+            )  # fmt: skip
+        every = store.groups
+        self.groups = Groups(
+            tuple(every.names[g] for g in self._active),
+            tuple(every.tokens[g] for g in self._active),
+            tuple(every.documents[g] for g in self._active),
+        )
+        self.skipped = [name for g, name in enumerate(every.names) if g not in self._active]
+        """Domains shorter than one sample: never served."""
+        self.policy = as_chain(policy or Proportional()).start(self.groups)
+        self.needs = self.policy.requires()
+        if self.needs.reference and reference is None:
+            raise UserError(
+                "the policy needs reference losses", hint="pass reference= (see tillage.train.reference)"
+            )
+        if self.needs.tokens and token_reference is None:
+            raise UserError(
+                "the policy needs reference losses of tokens",
+                hint="pass token_reference= (see tillage.train.reference)",
+            )
+        self._reference, self._token_reference = reference, token_reference
+        self._columns = {name: self.cut.column(name) for name in sorted(self.needs.columns)}
+        self.ledger: dict[str, float] = {}
+        """Seconds of overhead by what they were spent on."""
+        self.trained: Trained | None = None
+        self._step = 0
+        self._micro = 0
+        self._drawn = 0
+        self._cursors: Ints = np.zeros(len(self._active), dtype=np.int64)
+        self._scheduled: dict[int, Actions] = {t: self._decide(t) for t in range(prefetch + 1)}
+        self._open: Batch | None = None
+        self._offered = 0
+        self._window: list[tuple[Ints, Ints, Array, Array]] = []
+        self._seen: list[tuple[Ints, Array, Array, Array]] = []
+        self._token_rows: dict[int, Array] = {}
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps begun and finished so far."""
+        return self._step
+
+    def actions(self) -> Actions:
+        """Factors in force at the current step; the mixture is always set."""
+        return self._scheduled[self._step]
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.next()
+
+    def next(self) -> Batch:
+        """The next micro-batch (or its candidates)."""
+        if self._open is not None:
+            if self.policy.adaptive:
+                raise WorkFailed(
+                    "the policy never saw the losses of the last batch", where=f"step {self._open.step}",
+                    hint="train on feed.loss(logits, batch)",
+                )  # fmt: skip
+            self._close(self._open, None, None)
+        share = self.batch // self.accumulate
+        keep = self.actions().keep or 1.0
+        count = ceil(share / keep - 1e-9)
+        samples, groups = self._draw(count)
+        self._offered += count
+        batch = self._local(samples, groups, candidates=count > share)
+        self._open = batch
+        return batch
+
+    def select(self, model: Model, batch: Batch) -> Batch:
+        """Score candidates with `model` (no gradient) and keep the best; others come back as they are.
+
+        Policies that select by what is known beforehand cost no forward pass.
+        """
+        if not batch.candidates:
+            return batch
+        if not self.needs.candidates:
+            return self.keep(batch, np.full(len(batch.samples), np.nan))
+        with self.overhead("candidate_scoring"), torch.no_grad():
+            losses = _token_losses(model(batch.input_ids), batch.targets)
+            losses = losses if self.needs.tokens else losses.mean(1)
+        return self.keep(batch, losses.double().cpu().numpy())
+
+    def keep(self, batch: Batch, losses: Array) -> Batch:
+        """The part of the candidates to train on, given this rank's losses (nats a token).
+
+        Args:
+            losses: of samples, `[b]`, or of tokens, `[b, seq_len]`, if reference losses of tokens are
+                required.
+        """
+        self._check_open(batch)
+        share, count = self.batch // self.accumulate, len(batch.world_samples)
+        excess = self._excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
+        everyone = self._gather(losses.mean(1) if losses.ndim == 2 else losses, count)
+        reference = self._references(batch.samples, count)
+        scored = Scored(
+            batch.step, batch.world_groups, everyone, reference, self._measured(batch.world_samples)
+        )
+        value = self.policy.score(scored)
+        if value.shape != everyone.shape or not np.isfinite(value).all():
+            raise WorkFailed("the policy's scores are not finite", got=f"{value.shape}: {value[:4]}...")
+        if self.needs.candidates:
+            self._seen.append((batch.world_groups, everyone, reference, excess))
+        best = np.sort(np.argsort(-value, kind="stable")[:share])
+        kept = self._local(batch.world_samples[best], batch.world_groups[best], candidates=False)
+        self._open = kept
+        return kept
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Scalar loss of this micro-batch: `sum(w * l) / sum(w)` over the samples of the whole step.
+
+        Weights have mean 1 over each global micro-batch, so the denominator is the number of samples of the
+        step, known in advance. With a policy that weighs tokens `w` is the product of both weights, and its
+        mean over the tokens of the micro-batch is 1. The value is scaled by `world`, because data-parallel
+        wrappers average gradients over ranks: summing the micro-batches' gradients gives the gradient of the
+        step's loss.
+        """
+        self._check_open(batch)
+        if batch.candidates:
+            raise WorkFailed("these are candidates", hint="call feed.select(model, batch) first")
+        single = _token_losses(logits, batch.targets)
+        losses = single.mean(1)
+        mine = losses.detach().double().cpu().numpy()
+        everyone = self._gather(mine, len(batch.world_samples))
+        if not np.isfinite(everyone).all():
+            raise WorkFailed(
+                "the loss is not finite", where=f"step {batch.step}", hint="lower the learning rate"
+            )
+        weights = self._weights(batch, everyone)
+        low, high = self._slice(len(batch.world_samples))
+        batch.weights = weights[low:high]
+        tokens = single.detach().double().cpu().numpy() if self.needs.tokens or self._weighs_tokens else None
+        if tokens is not None and self._weighs_tokens:
+            of_tokens = self._token_weights(batch, tokens, weights)
+            weights = of_tokens.mean(1)
+            batch.weights = weights[low:high]
+            factors = torch.as_tensor(of_tokens[low:high], dtype=losses.dtype, device=losses.device)
+            value = (factors * single).sum() * (self.world / (self.batch * self.seq_len))
+        else:
+            factors = torch.as_tensor(batch.weights, dtype=losses.dtype, device=losses.device)
+            value = (factors * losses).sum() * (self.world / self.batch)
+        self._close(batch, everyone, weights, tokens)
+        return value
+
+    @contextmanager
+    def overhead(self, name: str) -> Generator[None]:
+        """Time spent inside is entered in the ledger under `name`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.ledger[name] = self.ledger.get(name, 0.0) + time.perf_counter() - began
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on bit for bit, as JSON values; only between steps."""
+        if self._micro or (self._open is not None and self.policy.adaptive):
+            raise WorkFailed("the feed can only be saved between steps", got=f"micro-batch {self._micro}")
+        if self._open is not None:
+            self._close(self._open, None, None)
+        return {
+            **self._identity(),
+            "step": self._step,
+            "drawn": self._drawn,
+            "cursors": self._cursors.tolist(),
+            "scheduled": [
+                [t, None if a.mixture is None else a.mixture.tolist(), a.keep]
+                for t, a in self._scheduled.items()
+            ],
+            "policy": self.policy.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state, at this or another number of ranks. `UserError` says what differs."""
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise UserError(
+                    f"the saved feed had another {name.replace('_', ' ')}", got=value,
+                    expected=state.get(name), hint="resume with the same data and settings, or start anew",
+                )  # fmt: skip
+        self.policy.load_state_dict(state["policy"])
+        self._step, self._drawn, self._micro = state["step"], state["drawn"], 0
+        self._cursors = np.asarray(state["cursors"], dtype=np.int64)
+        self._scheduled = {
+            t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), keep)
+            for t, mixture, keep in state["scheduled"]
+        }
+        self._open, self._window, self._seen, self.trained = None, [], [], None
+        self._offered, self._token_rows = 0, {}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "store_fingerprint": self.store.fingerprint,
+            "seq_len": self.seq_len,
+            "batch": self.batch,
+            "accumulate": self.accumulate,
+            "prefetch": self.prefetch,
+            "seed": self.seed,
+        }
+
+    def _decide(self, step: int) -> Actions:
+        actions = self.policy.act(step)
+        mixture = (
+            self.policy.prior if actions.mixture is None else np.asarray(actions.mixture, dtype=np.float64)
+        )
+        if mixture.shape != (len(self.groups),) or not (mixture >= 0).all() or abs(mixture.sum() - 1) > 1e-6:
+            raise WorkFailed(
+                "the policy's mixture is no probability", where=f"step {step}", got=mixture.tolist()
+            )
+        return Actions(mixture, actions.keep)
+
+    def _draw(self, count: int) -> tuple[Ints, Ints]:
+        """The next `count` global sample numbers and their groups."""
+        mixture = self.actions().mixture
+        assert mixture is not None
+        number = np.arange(self._drawn, self._drawn + count)
+        edges = np.cumsum(mixture)
+        groups = np.searchsorted(edges / edges[-1], uniform(self.seed, _GROUP_STREAM, number), side="right")
+        samples = np.empty(count, dtype=np.int64)
+        for g in np.unique(groups):
+            here = np.flatnonzero(groups == g)
+            position = self._cursors[g] + np.arange(len(here))
+            group = int(self._active[g])
+            size = int(self.cut.counts[group])
+            index = permute(position % size, size, self.seed, _ORDER_STREAM, group, position // size)
+            samples[here] = self.cut.first[group] + index
+            self._cursors[g] += len(here)
+        self._drawn += count
+        return samples, groups.astype(np.int64)
+
+    def _slice(self, count: int) -> tuple[int, int]:
+        return self.rank * count // self.world, (self.rank + 1) * count // self.world
+
+    def _local(self, samples: Ints, groups: Ints, candidates: bool) -> Batch:
+        low, high = self._slice(len(samples))
+        tokens = torch.from_numpy(self.cut.read(samples[low:high]))
+        return Batch(
+            step=self._step,
+            micro=self._micro,
+            input_ids=tokens[:, :-1].contiguous(),
+            targets=tokens[:, 1:].contiguous(),
+            samples=samples[low:high],
+            groups=groups[low:high],
+            weights=np.ones(high - low),
+            candidates=candidates,
+            world_samples=samples,
+            world_groups=groups,
+            store=self.store,
+        )
+
+    def _gather(self, mine: Array, count: int) -> Array:
+        """A number or a row for each sample of the global micro-batch, from the ranks' parts."""
+        if self.world == 1:
+            return mine
+        widest = ceil(count / self.world)
+        padded = torch.zeros((widest, *mine.shape[1:]), dtype=torch.float64)
+        padded[: len(mine)] = torch.from_numpy(np.ascontiguousarray(mine))
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(parts, padded)
+        sizes = [(r + 1) * count // self.world - r * count // self.world for r in range(self.world)]
+        return np.concatenate([part[:size].numpy() for part, size in zip(parts, sizes, strict=True)])
+
+    def _references(self, mine: Ints, count: int) -> Array:
+        if not self.needs.reference or self._reference is None:
+            return np.full(count, np.nan)
+        if self.needs.tokens:
+            return self._gather(self._token_references(mine).mean(1), count)
+        with self.overhead("reference_scoring"):
+            values = self._reference(mine)
+        return self._gather(values, count)
+
+    def _token_references(self, mine: Ints) -> Array:
+        """Reference losses of the tokens of this rank's samples; scored once in a step."""
+        assert self._token_reference is not None
+        new = np.asarray([s for s in mine if int(s) not in self._token_rows], dtype=np.int64)
+        if len(new):
+            with self.overhead("reference_scoring"):
+                rows = self._token_reference(new)
+            self._token_rows.update(zip(new.tolist(), rows, strict=True))
+        return np.stack([self._token_rows[int(s)] for s in mine]).astype(np.float64)
+
+    def _excess(self, batch: Batch, tokens: Array) -> Array:
+        """Mean over the tokens of each sample of max(loss - reference loss, 0), over all ranks."""
+        above = np.maximum(tokens - self._token_references(batch.samples), 0.0).mean(1)
+        return self._gather(above, len(batch.world_samples))
+
+    def _measured(self, samples: Ints) -> dict[str, Array]:
+        return {name: values[samples] for name, values in self._columns.items()}
+
+    def _weights(self, batch: Batch, losses: Array) -> Array:
+        weigher = self.policy.owner("weigh")
+        if weigher is None:
+            return np.ones(len(losses))
+        reference = np.full(len(losses), np.nan)
+        if weigher.requires().reference:
+            reference = self._references(batch.samples, len(losses))
+        columns = self._measured(batch.world_samples)
+        scored = Scored(batch.step, batch.world_groups, losses, reference, columns)
+        weights = np.asarray(weigher.weigh(scored))
+        _check_weights(weights, losses.shape, batch.step)
+        return weights * (len(weights) / weights.sum())
+
+    @property
+    def _weighs_tokens(self) -> bool:
+        return self.policy.owner("token") is not None
+
+    def _token_weights(self, batch: Batch, tokens: Array, weights: Array) -> Array:
+        """Weight of each token of the global micro-batch, `[n, seq_len]`, mean 1."""
+        everyone = self._gather(tokens, len(batch.world_samples))
+        reference = np.full(everyone.shape, np.nan)
+        if self.needs.tokens:
+            reference = self._gather(self._token_references(batch.samples), len(everyone))
+        of_tokens = np.asarray(
+            self.policy.weigh_tokens(ScoredTokens(batch.step, batch.world_groups, everyone, reference))
+        )
+        _check_weights(of_tokens, everyone.shape, batch.step)
+        product = weights[:, None] * of_tokens
+        if not product.any():
+            raise WorkFailed("all tokens have weight 0", where=f"step {batch.step}")
+        return product * (product.size / product.sum())
+
+    def _check_open(self, batch: Batch) -> None:
+        if self._open is not batch:
+            raise WorkFailed(
+                "this batch is not the one being trained on",
+                got=f"step {batch.step}, micro-batch {batch.micro}",
+                hint="each batch goes through the feed once, in order",
+            )  # fmt: skip
+
+    def _close(
+        self, batch: Batch, losses: Array | None, weights: Array | None, tokens: Array | None = None
+    ) -> None:
+        self._open = None
+        if losses is not None and weights is not None:
+            self._window.append((batch.world_samples, batch.world_groups, losses, weights))
+            if len(self._seen) < self._micro + 1:
+                # Without candidates the batch itself is an unbiased sample of each domain.
+                reference = np.full(len(losses), np.nan)
+                if self.needs.reference:
+                    reference = self._references(batch.samples, len(losses))
+                excess = np.full(len(losses), np.nan)
+                if self.needs.tokens and tokens is not None:
+                    excess = self._excess(batch, tokens)
+                self._seen.append((batch.world_groups, losses, reference, excess))
+        self._micro += 1
+        if self._micro == self.accumulate:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Tell the policy about the step and put its next decision on the schedule."""
+        now = self._scheduled.pop(self._step)
+        if self._window:
+            assert now.mixture is not None
+            samples, groups, losses, weights = (
+                np.concatenate(parts) for parts in zip(*self._window, strict=True)
+            )
+            self.trained = Trained(
+                self._step,
+                samples,
+                groups,
+                losses,
+                weights,
+                now.mixture,
+                len(samples) / self._offered,
+            )
+            self.policy.observe(self._signals())
+        self._window, self._seen, self._token_rows = [], [], {}
+        self._micro = self._offered = 0
+        self._step += 1
+        ahead = self._step + self.prefetch
+        self._scheduled[ahead] = self._decide(ahead)
+
+    def _signals(self) -> Signals:
+        groups, losses, reference, excess = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
+        size = len(self.groups)
+        counts = np.bincount(groups, minlength=size).astype(np.float64)
+        means: list[Array] = []
+        for values in (losses, reference, excess):
+            total = np.bincount(groups, weights=values, minlength=size)
+            means.append(np.divide(total, counts, out=np.full(size, np.nan), where=counts > 0))
+        above = means[2] if self.needs.tokens else None
+        return Signals(self._step, counts, means[0], means[1], self.seq_len, above)
+
+
+def _check_weights(weights: Array, shape: tuple[int, ...], step: int) -> None:
+    fine = weights.shape == shape and np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
+    if not fine:
+        raise WorkFailed(
+            "the policy's weights are not usable", where=f"step {step}", got=weights.ravel()[:16].tolist()
+        )
+
+
+def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each token in nats, `float32[b, seq_len]`."""
+    flat = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    return flat.view(targets.shape)

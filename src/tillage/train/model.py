@@ -1,0 +1,129 @@
+"""A small decoder-only transformer: rotary positions, RMSNorm, QK-norm, grouped queries, tied embeddings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from tillage.core.errors import UserError
+from tillage.core.spec import Spec
+
+
+class ModelSpec(Spec):
+    """Shape of the model; the vocabulary comes from the token store."""
+
+    layers: int = Field(default=4, ge=1)
+    width: int = Field(default=128, ge=16)
+    head_width: int = Field(default=64, ge=8)
+    kv_heads: int | None = Field(default=None, ge=1)
+    """Key and value heads, a divisor of the query heads (arXiv 2305.13245); as many by default."""
+    mlp: Literal["relu2", "swiglu"] = "relu2"
+    """Squared ReLU (arXiv 2109.08668) or SwiGLU (arXiv 2002.05202), each with the size of a 4x layer."""
+    rope_base: float = 10_000.0
+
+    def heads(self) -> int:
+        heads, rest = divmod(self.width, self.head_width)
+        if rest or heads == 0 or self.head_width % 2:
+            raise UserError(
+                "the heads do not fit the width", got=f"width {self.width}, head_width {self.head_width}",
+                expected="width a multiple of an even head_width",
+            )  # fmt: skip
+        if heads % (self.kv_heads or heads):
+            raise UserError(
+                "kv_heads does not divide the heads", got=self.kv_heads, expected=f"divisor of {heads}"
+            )
+        return heads
+
+
+class Attention(nn.Module):
+    """Causal attention over `[b, t, width]`; rotary (arXiv 2104.09864), QK-norm (arXiv 2010.04245)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.heads, self.size = spec.heads(), spec.head_width
+        self.kv_heads = spec.kv_heads or self.heads
+        self.qkv = nn.Linear(spec.width, (self.heads + 2 * self.kv_heads) * self.size, bias=False)
+        self.out = nn.Linear(spec.width, spec.width, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        b, t, width = x.shape
+        split = [self.heads * self.size, self.kv_heads * self.size, self.kv_heads * self.size]
+        q, k, v = (
+            part.view(b, t, -1, self.size).transpose(1, 2) for part in self.qkv(x).split(split, dim=-1)
+        )
+        q = _rotate(F.rms_norm(q, (self.size,)), cos, sin).to(v.dtype)
+        k = _rotate(F.rms_norm(k, (self.size,)), cos, sin).to(v.dtype)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.kv_heads != self.heads)
+        return self.out(y.transpose(1, 2).reshape(b, t, width))
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    one, two = x.chunk(2, dim=-1)
+    return torch.cat((one * cos - two * sin, two * cos + one * sin), dim=-1)
+
+
+class Mlp(nn.Module):
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.gated = spec.mlp == "swiglu"
+        hidden = 8 * spec.width // 3 if self.gated else 4 * spec.width
+        self.up = nn.Linear(spec.width, hidden * (2 if self.gated else 1), bias=False)
+        self.down = nn.Linear(hidden, spec.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.up(x)
+        if self.gated:
+            gate, value = h.chunk(2, dim=-1)
+            return self.down(F.silu(gate) * value)
+        return self.down(F.relu(h).square())
+
+
+class Block(nn.Module):
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.RMSNorm(spec.width), Attention(spec)
+        self.norm2, self.mlp = nn.RMSNorm(spec.width), Mlp(spec)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x), cos, sin)
+        return x + self.mlp(self.norm2(x))
+
+
+class GPT(nn.Module):
+    """Token ids `int64[b, t]` (t up to `seq_len`) -> logits `[b, t, vocab]`. Same seed, same weights."""
+
+    def __init__(self, spec: ModelSpec, vocab: int, seq_len: int, seed: int = 0) -> None:
+        super().__init__()
+        self.spec, self.vocab, self.seq_len = spec, vocab, seq_len
+        self.embedding = nn.Embedding(vocab, spec.width)
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
+        self.norm = nn.RMSNorm(spec.width)
+        half = torch.arange(0, spec.head_width, 2) / spec.head_width
+        angle = torch.outer(torch.arange(seq_len, dtype=torch.float32), spec.rope_base**-half)
+        self.register_buffer("cos", angle.cos(), persistent=False)
+        self.register_buffer("sin", angle.sin(), persistent=False)
+        self._initialise(torch.Generator().manual_seed(seed))
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        for name, p in self.named_parameters():
+            if p.ndim == 2:
+                scale = 0.02 if name.startswith("embedding") else p.shape[1] ** -0.5
+                # Residual branches begin as zero, so that a fresh model is a bigram model of full rank.
+                scale *= 0.0 if name.endswith(("out.weight", "down.weight")) else 1.0
+                nn.init.normal_(p, std=scale, generator=generator)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        t = ids.shape[1]
+        cos, sin = self.get_buffer("cos")[:t], self.get_buffer("sin")[:t]
+        # Normalised at once: otherwise the first blocks drown the small embeddings and learning starts late.
+        x = F.rms_norm(self.embedding(ids), (self.spec.width,))
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        return F.linear(self.norm(x), self.embedding.weight)
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())

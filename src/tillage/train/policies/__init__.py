@@ -1,0 +1,28 @@
+"""The policies that come with Tillage; importing this package registers them."""
+
+from tillage.train.policies.columns import ColumnSelect, ColumnWeight, CountWeight
+from tillage.train.policies.mix import Ado, Fixed, Odm, Proportional, TargetMix, Temperature, Uniform
+from tillage.train.policies.multiplicative import Doremi, DynamicLoading, SkillIt
+from tillage.train.policies.select import LossQuantile, RhoSelect
+from tillage.train.policies.token import Rho1
+from tillage.train.policies.weigh import LinUpper
+
+__all__ = [
+    "Ado",
+    "ColumnSelect",
+    "ColumnWeight",
+    "CountWeight",
+    "Doremi",
+    "DynamicLoading",
+    "Fixed",
+    "LinUpper",
+    "LossQuantile",
+    "Odm",
+    "Proportional",
+    "Rho1",
+    "RhoSelect",
+    "SkillIt",
+    "TargetMix",
+    "Temperature",
+    "Uniform",
+]

@@ -1,0 +1,349 @@
+"""Data policies: what decides, during training, which data the model sees next and with what weight.
+
+Every method sets factors of one measure over tokens, `w = p(group) * keep(sample) * v(sample) * u(token)`.
+`p` is realised by sampling, `keep` by not training, `v` and `u` in the loss. A policy is a spec (its fields
+are parameters) that holds state after `start`; its class says which factors it sets, and `Chain` composes
+policies that set different ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, PlainSerializer, PrivateAttr
+
+from tillage.core.errors import UserError
+from tillage.core.registry import Registry
+from tillage.core.spec import Spec
+from tillage.train.tokens import Groups
+
+Factor = Literal["mix", "select", "weigh", "token"]
+Array = npt.NDArray[np.float64]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SignalSpec:
+    """What a policy needs. Domain and sample losses come from the step's own forward pass and cost nothing.
+
+    Attributes:
+        reference: reference losses of samples: a reference model is trained and scores them (cost:
+            "reference_training", "reference_scoring").
+        candidates: candidates are scored by the model before each step (cost: "candidate_scoring").
+        prior: the reference model is trained on the store itself, in proportion to tokens, not on a target.
+        tokens: reference losses of single tokens as well; they are not kept, so each visit scores anew.
+        columns: measurements of the store, by sample (read once, no cost in a step).
+    """
+
+    reference: bool = False
+    candidates: bool = False
+    prior: bool = False
+    tokens: bool = False
+    columns: frozenset[str] = frozenset()
+
+    def __or__(self, other: SignalSpec) -> SignalSpec:
+        if self.reference and other.reference and self.prior != other.prior:
+            raise UserError(
+                "the policies need two different reference models",
+                got="one of the target and one of the store",
+                expected="one reference for all policies of a chain",
+            )
+        return SignalSpec(
+            self.reference or other.reference,
+            self.candidates or other.candidates,
+            self.prior or other.prior,
+            self.tokens or other.tokens,
+            self.columns | other.columns,
+        )
+
+    def costs(self) -> frozenset[str]:
+        """Keys of the overhead ledger that this policy may add to."""
+        names: set[str] = set()
+        if self.reference:
+            names |= {"reference_training", "reference_scoring"}
+        if self.candidates:
+            names.add("candidate_scoring")
+        return frozenset(names)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What one optimiser step showed, over all ranks and micro-batches: equal on every rank.
+
+    Attributes:
+        step: the step that was taken, from 0.
+        counts: samples trained on, by group, `float64[groups]`.
+        losses: mean loss in nats a token of those samples before the step; NaN where there were none.
+        reference: mean reference loss of the same samples; NaN where unknown.
+        tokens: tokens in a sample.
+        excess: mean over the tokens of each group of max(loss - reference loss, 0), `float64[groups]`; only
+            if reference losses of tokens are required.
+    """
+
+    step: int
+    counts: Array
+    losses: Array
+    reference: Array
+    tokens: int
+    excess: Array | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Samples to score or to weigh, over all ranks; losses in nats a token, all arrays `[n]`.
+
+    Losses and reference losses are NaN where the policy does not require them. `columns` holds the
+    measurements that it requires, NaN where a sample has none.
+    """
+
+    step: int
+    groups: npt.NDArray[np.int64]
+    losses: Array
+    reference: Array
+    columns: Mapping[str, Array] = field(default_factory=dict[str, Array])
+
+
+@dataclass(frozen=True)
+class ScoredTokens:
+    """Tokens to weigh, over all ranks: groups `int64[n]`; losses in nats, `float64[n, tokens]`."""
+
+    step: int
+    groups: npt.NDArray[np.int64]
+    losses: Array
+    reference: Array
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Factors in force from some step on; None leaves a factor alone.
+
+    Attributes:
+        mixture: probability of each group, `float64[groups]`, sums to 1.
+        keep: fraction of the candidates to train on, in (0, 1].
+    """
+
+    mixture: Array | None = None
+    keep: float | None = None
+
+
+class Policy(Spec):
+    """Base of all policies. Override `initial`, `observe`, `act`, and `score`, `weigh` or `weigh_tokens`.
+
+    `self.state` is a dict of JSON values: all that a policy remembers, saved with every checkpoint.
+    The other methods must not change it. `self.groups` names the domains with at least one sample.
+    """
+
+    factors: ClassVar[frozenset[Factor]]
+    source: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    chases_noise: ClassVar[bool] = False
+    """Whether it is known to favour text that nobody can learn: `train.controls` measures it."""
+
+    _state: State = PrivateAttr(default_factory=dict)
+    _groups: Groups | None = PrivateAttr(default=None)
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def groups(self) -> Groups:
+        if self._groups is None:
+            raise UserError(f"policy {self.name!r} was not started", hint="call start(groups) first")
+        return self._groups
+
+    @property
+    def prior(self) -> Array:
+        """Share of each group in the tokens of the store."""
+        tokens = np.asarray(self.groups.tokens, dtype=np.float64)
+        return tokens / tokens.sum()
+
+    def start(self, groups: Groups) -> Self:
+        """A copy with fresh state for these groups; the spec itself never changes."""
+        fresh = self.model_copy()
+        fresh._groups = groups
+        fresh._state = {}
+        fresh._state = fresh.initial()
+        return fresh
+
+    def requires(self) -> SignalSpec:
+        return SignalSpec()
+
+    def initial(self) -> State:
+        """State before the first step."""
+        return {}
+
+    def observe(self, signals: Signals) -> None:
+        """Take in one step. Signals are the same on every rank, so states stay the same."""
+
+    def act(self, step: int) -> Actions:
+        """Factors for `step`: a pure function of the state."""
+        return Actions()
+
+    def score(self, batch: Scored) -> Array:
+        """Value of each candidate; the highest are kept. Only for the factor "select"."""
+        raise UserError(f"policy {self.name!r} does not select", expected="a score method")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether it needs the losses of each step: then a loop that does not report them is in error."""
+        return type(self).observe is not Policy.observe or bool(self.factors - {"mix"})
+
+    def weigh(self, batch: Scored) -> Array:
+        """Non-negative weight of each sample; the feed scales them to mean 1. Only for the factor "weigh"."""
+        raise UserError(f"policy {self.name!r} does not weigh", expected="a weigh method")
+
+    def weigh_tokens(self, batch: ScoredTokens) -> Array:
+        """Non-negative weight of each token, `[n, tokens]`. Only for the factor "token".
+
+        The feed scales the product with the samples' weights to mean 1.
+        """
+        raise UserError(f"policy {self.name!r} does not weigh tokens", expected="a weigh_tokens method")
+
+    def state_dict(self) -> State:
+        return {"policy": self.fingerprint(), "state": _copy(self._state)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["policy"] != self.fingerprint():
+            raise UserError(
+                f"this state belongs to another policy than {self.name!r}",
+                got=state["policy"],
+                expected=self.fingerprint(),
+            )
+        self._state = _copy(state["state"])
+
+
+def _copy(value: Any) -> Any:
+    """A deep copy of JSON values."""
+    if isinstance(value, Mapping):
+        return {k: _copy(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_copy(v) for v in value]
+    return value
+
+
+policies: Registry[Policy] = Registry("policy", group="tillage.policies")
+policy = policies.register
+
+
+class Chain(Policy):
+    """Several policies as one; no two may set the same factor."""
+
+    factors: ClassVar[frozenset[Factor]] = frozenset()
+    name: ClassVar[str] = "chain"
+    parts: tuple[AnyPolicy, ...] = ()
+
+    def __init__(self, *parts: Policy, **fields: Any) -> None:
+        super().__init__(**({"parts": parts} if parts else {}), **fields)
+
+    def model_post_init(self, context: Any, /) -> None:
+        super().model_post_init(context)
+        owner: dict[str, Policy] = {}
+        for part in self.parts:
+            for factor in sorted(part.factors):
+                if factor in owner:
+                    raise UserError(
+                        f"two policies set the factor {factor!r}",
+                        got=f"{owner[factor].name}, {part.name}",
+                        expected="one policy for each of mix, select, weigh and token",
+                    )
+                owner[factor] = part
+        self.requires()  # says so when two parts need different reference models
+
+    def canonical(self) -> Any:
+        return [[p.name, p.canonical()] for p in self.parts]
+
+    def start(self, groups: Groups) -> Self:
+        started = tuple(part.start(groups) for part in self.parts)
+        fresh = self.model_copy(update={"parts": started})
+        fresh._groups = groups
+        return fresh
+
+    def requires(self) -> SignalSpec:
+        needs = SignalSpec()
+        for part in self.parts:
+            needs = needs | part.requires()
+        return needs
+
+    def observe(self, signals: Signals) -> None:
+        for part in self.parts:
+            part.observe(signals)
+
+    def act(self, step: int) -> Actions:
+        mixture, keep = None, None
+        for part in self.parts:
+            actions = part.act(step)
+            mixture = actions.mixture if "mix" in part.factors else mixture
+            keep = actions.keep if "select" in part.factors else keep
+        return Actions(mixture, keep)
+
+    @property
+    def adaptive(self) -> bool:
+        return any(part.adaptive for part in self.parts)
+
+    def owner(self, factor: Factor) -> Policy | None:
+        """The part that sets a factor."""
+        return next((part for part in self.parts if factor in part.factors), None)
+
+    def score(self, batch: Scored) -> Array:
+        part = self.owner("select")
+        return part.score(batch) if part else super().score(batch)
+
+    def weigh(self, batch: Scored) -> Array:
+        part = self.owner("weigh")
+        return part.weigh(batch) if part else super().weigh(batch)
+
+    def weigh_tokens(self, batch: ScoredTokens) -> Array:
+        part = self.owner("token")
+        return part.weigh_tokens(batch) if part else super().weigh_tokens(batch)
+
+    def state_dict(self) -> State:
+        return {"policy": self.fingerprint(), "state": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["policy"] != self.fingerprint():
+            raise UserError(
+                "this state belongs to another chain of policies",
+                got=state["policy"],
+                expected=self.fingerprint(),
+            )
+        for part, part_state in zip(self.parts, state["state"], strict=True):
+            part.load_state_dict(part_state)
+
+
+def parse_policy(value: Any) -> Policy:
+    """A policy from YAML: `odm`, `{odm: {smoothing: 0.9}}`, or a list of these for a chain."""
+    if isinstance(value, Policy):
+        return value
+    if isinstance(value, str):
+        return policies.get(value, "policy")()
+    if isinstance(value, Mapping):
+        if len(value) != 1:
+            raise UserError(
+                "a policy is one name with its fields", got=dict(value), expected="{name: {field: value}}"
+            )
+        name, fields = next(iter(value.items()))
+        return policies.get(str(name), "policy").load(fields or {}, f"policy {name}")
+    if isinstance(value, Sequence):
+        return Chain(*(parse_policy(v) for v in value))
+    raise UserError("this is no policy", got=repr(value), expected="a name, {name: {field: value}} or a list")
+
+
+def dump_policy(value: Policy) -> Any:
+    """The inverse of `parse_policy`."""
+    if isinstance(value, Chain):
+        return [dump_policy(part) for part in value.parts]
+    return {value.name: value.model_dump(mode="json")}
+
+
+AnyPolicy = Annotated[Policy, BeforeValidator(parse_policy), PlainSerializer(dump_policy)]
+Chain.model_rebuild()
+
+
+def as_chain(value: Policy) -> Chain:
+    """`value` as a chain, so that the feed knows one form only."""
+    return value if isinstance(value, Chain) else Chain(value)

@@ -1,0 +1,178 @@
+"""Reference losses: how hard a sample is for a small model of the target's search part, or of the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from tillage.core.spec import Spec, fingerprint
+from tillage.train.draw import permute
+from tillage.train.evaluate import Target
+from tillage.train.model import GPT, ModelSpec
+from tillage.train.optim import Optimizer, OptimSpec
+from tillage.train.precision import precision
+from tillage.train.tokens import Floats, Ints, TokenStore
+
+
+class ReferenceSpec(Spec):
+    """The reference model: small, as it only has to rank; trained on `target`, never on a holdout.
+
+    Policies that compare with the prior mixture (DoReMi) have it trained on the store instead.
+    """
+
+    target: str = "search"
+    model: ModelSpec = ModelSpec(layers=2, width=64, head_width=32)
+    tokens: int = Field(default=150_000, ge=1)
+    batch: int = Field(default=4, ge=1)
+    optim: OptimSpec = OptimSpec()
+    seed: int = Field(default=0, ge=0)
+
+
+def train_reference(
+    spec: ReferenceSpec, text: Target | TokenStore, vocab: int, seq_len: int, dtype: str
+) -> GPT:
+    """Train on random blocks of a target, or on the samples of a store in proportion to tokens.
+
+    The learning rate ends at zero.
+    """
+    model = GPT(spec.model, vocab, seq_len, spec.seed)
+    read, blocks = _blocks(text, seq_len)
+    steps = max(spec.tokens // (spec.batch * seq_len), 1)
+    optimizer = Optimizer(model, spec.optim)
+    for step in range(steps):
+        number = step * spec.batch + np.arange(spec.batch)
+        block = permute(number % blocks, blocks, spec.seed, 3, number // blocks)
+        tokens = torch.from_numpy(read(block))
+        with precision(dtype):
+            logits = model(tokens[:, :-1])
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), spec.optim.clip)
+        optimizer.step(spec.optim.factor(step, steps))
+    return model.eval()
+
+
+def _blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], Ints], int]:
+    """How to read blocks of `seq_len + 1` tokens by number, and how many there are."""
+    if isinstance(text, TokenStore):
+        cut = text.samples(seq_len)
+        return cut.read, len(cut)
+    stream = np.concatenate([[text.eos], text.tokens]).astype(np.int64)
+    if len(stream) <= seq_len:
+        stream = np.tile(stream, -(-(seq_len + 1) // len(stream)))
+    return lambda n: stream[(n * seq_len)[:, None] + np.arange(seq_len + 1)], (len(stream) - 1) // seq_len
+
+
+class ReferenceLosses:
+    """Mean reference loss of samples, computed on first need and kept: `losses(samples) -> float64[n]`.
+
+    Each sample is scored by itself, so a value never depends on what else was asked for.
+
+    Attributes:
+        seconds: what training the reference took (also when it came from the cache: it was still spent).
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Tensor], Tensor],
+        store: TokenStore,
+        seq_len: int,
+        dtype: str,
+        seconds: float = 0.0,
+    ) -> None:
+        self.model, self.dtype, self.seconds = model, dtype, seconds
+        self._cut = store.samples(seq_len)
+        self._known: Floats = np.full(len(self._cut), np.nan)
+
+    def __call__(self, samples: Ints) -> Floats:
+        for sample in samples[np.isnan(self._known[samples])]:
+            self._known[sample] = float(self._score(sample, "mean"))
+        return self._known[samples]
+
+    def tokens(self, samples: Ints) -> Floats:
+        """Loss of each token in nats, `float64[n, seq_len]`; not kept, as there are as many as tokens."""
+        return np.stack([self._score(sample, "none").double().numpy() for sample in samples])
+
+    def _score(self, sample: int, reduction: str) -> Tensor:
+        tokens = torch.from_numpy(self._cut.read([sample]))
+        with torch.no_grad(), precision(self.dtype):
+            logits = self.model(tokens[:, :-1])
+        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction=reduction)
+
+    def save(self, path: Path) -> None:
+        """Add what is known here to the cache file at `path`, atomically."""
+        self.load(path)
+        with atomic_file(path) as out:
+            np.save(out, self._known)
+
+    def load(self, path: Path) -> None:
+        """Take over losses that an earlier run computed; a file of another size is another store's."""
+        with suppress(FileNotFoundError):
+            known = np.load(path)
+            if known.shape == self._known.shape:
+                self._known = np.where(np.isnan(self._known), known, self._known)
+
+
+def reference_losses(
+    spec: ReferenceSpec,
+    target: Target | None,
+    store: TokenStore,
+    seq_len: int,
+    dtype: str,
+    cache: Path | None,
+) -> tuple[ReferenceLosses, Path | None]:
+    """The losses object, and the file for its cache: one for each reference, store and precision.
+
+    Without a target the reference model is trained on the store itself. With `cache`, a folder, the trained
+    model and the losses are kept there and found again.
+    """
+    text = store if target is None else target
+    digest = (
+        hashlib.sha256(target.tokens.tobytes()).hexdigest()[:16] if target is not None else store.fingerprint
+    )
+    vocab = store.tokenizer.vocab
+    key = fingerprint(spec.canonical(), digest, store.tokenizer.fingerprint, seq_len, dtype)
+    file = cache / f"reference-{key}.pt" if cache else None
+    if file is not None and file.exists():
+        saved = torch.load(file, weights_only=True)
+        model = GPT(spec.model, vocab, seq_len, spec.seed)
+        model.load_state_dict(saved["model"])
+        model.eval()
+        seconds = float(saved["seconds"])
+    else:
+        began = time.perf_counter()
+        model = train_reference(spec, text, vocab, seq_len, dtype)
+        seconds = time.perf_counter() - began
+        if file is not None:
+            with atomic_file(file) as out:
+                torch.save({"model": model.state_dict(), "seconds": seconds}, out)
+    losses = ReferenceLosses(model, store, seq_len, dtype, seconds)
+    values = cache / f"reference-{key}-{store.fingerprint}.npy" if cache else None
+    if values is not None:
+        losses.load(values)
+    return losses, values
+
+
+@contextmanager
+def atomic_file(path: Path) -> Generator[IO[bytes]]:
+    """A file that appears at `path` whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as out:
+            yield out
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()

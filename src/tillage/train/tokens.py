@@ -1,0 +1,249 @@
+"""The token store: packed arrays on disk with random access by sample.
+
+Layout of a store: the documents of one domain lie next to each other, ordered by id, each followed by the
+end-of-text token. So the store does not depend on the order or the partitioning of the rows it came from.
+A *group* is a domain; sample `i` of a group is `seq_len + 1` tokens from `i * seq_len` of its stretch: inputs
+and targets, shifted by one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tillage.core.errors import UserError
+from tillage.core.events import EventLog, Tokenised
+from tillage.core.workspace import check_writable
+from tillage.train.packing import FORMAT, Floats, write_store
+from tillage.train.tokenizer import Ints, Tokenizer
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The domains of a store: names, and tokens (end-of-text included) and documents of each."""
+
+    names: tuple[str, ...]
+    tokens: tuple[int, ...]
+    documents: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class TokenStore:
+    """Memory-mapped tokens with document offsets, row ids, domains and measurements.
+
+    Attributes:
+        tokens: `uint16` or `uint32` array of all tokens.
+        starts: `int64[documents + 1]`, where each document begins; its last token is end-of-text.
+        domain: `int64[documents]`, index into `groups.names`; non-decreasing.
+        bytes: `int64[documents]`, UTF-8 bytes of each text.
+        fingerprint: changes when, and only when, tokens, ids, domains, measurements or tokenizer do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        manifest = _manifest(folder)
+        self.folder = folder
+        self.manifest = manifest
+        self.fingerprint: str = manifest["fingerprint"]
+        self.source: dict[str, Any] = manifest["source"]
+        self.columns: list[str] = manifest["columns"]
+        for name, size in manifest["files"].items():
+            actual = (folder / name).stat().st_size if (folder / name).exists() else None
+            if actual != size:
+                raise UserError(
+                    "the token store is damaged",
+                    where=folder / name,
+                    got="no file" if actual is None else f"{actual} bytes",
+                    expected=f"{size} bytes",
+                    hint="write it again with `tillage tokenize`",
+                )
+        self.tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        dtype = np.dtype(manifest["dtype"])
+        count: int = manifest["tokens"]
+        self.tokens: npt.NDArray[Any] = (
+            np.memmap(folder / "tokens.bin", dtype=dtype, mode="r") if count else np.zeros(0, dtype=dtype)
+        )
+        with pa.memory_map(str(folder / "documents.arrow")) as source:
+            self._table = pa.ipc.open_file(source).read_all()
+        self.starts: Ints = np.append(_numpy(self._table["start"]), count)
+        self.domain: Ints = _numpy(self._table["group"])
+        self.bytes: Ints = _numpy(self._table["bytes"])
+        edges = np.searchsorted(self.domain, np.arange(len(manifest["domains"]) + 1))
+        self._token_edges: Ints = self.starts[edges]
+        self.groups = Groups(
+            tuple(manifest["domains"]),
+            tuple(int(n) for n in np.diff(self._token_edges)),
+            tuple(int(n) for n in np.diff(edges)),
+        )
+
+    @classmethod
+    def open(cls, folder: str | Path) -> TokenStore:
+        """Open a store; `UserError` if there is none or it is damaged."""
+        return cls(Path(folder))
+
+    @classmethod
+    def write(
+        cls,
+        folder: str | Path,
+        batches: Iterable[pa.RecordBatch],
+        tokenizer: Tokenizer,
+        log: EventLog | None = None,
+        *,
+        source: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> TokenStore:
+        """Tokenise rows (`id`, `text`, `domain`, measurements) into `folder`, all or nothing.
+
+        Args:
+            batches: Arrow batches; read once, streamed.
+            source: what the rows are (dataset, version, digest); kept in the manifest.
+            columns: numeric measurements to keep per document; all numeric columns when None.
+
+        Raises:
+            UserError: a column is missing, a text is null, an id occurs twice, or the folder holds
+                something else.
+        """
+        folder = Path(folder).absolute()
+        if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").exists():
+            raise UserError("this folder is no token store", where=folder, hint="name another folder")
+        check_writable(folder.parent)
+        began = time.monotonic()
+        draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        try:
+            write_store(draft, batches, tokenizer, dict(source or {}), columns)
+            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            if folder.exists():
+                folder.rename(old)
+            draft.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        store = cls.open(folder)
+        if log is not None:
+            log.emit(
+                Tokenised(
+                    store=str(folder),
+                    fingerprint=store.fingerprint,
+                    documents=len(store),
+                    tokens=len(store.tokens),
+                    seconds=round(time.monotonic() - began, 3),
+                )
+            )
+        return store
+
+    def __len__(self) -> int:
+        """Documents."""
+        return len(self.domain)
+
+    def ids(self) -> pa.ChunkedArray:
+        """Row ids of the documents (strings)."""
+        return self._table["id"]
+
+    def id(self, document: int) -> str:
+        return str(self._table["id"][document].as_py())
+
+    def column(self, name: str) -> Floats:
+        """A measurement, `float64[documents]`, NaN where there was none."""
+        if name not in self.columns:
+            raise UserError(
+                f"the store has no measurement {name!r}", where=self.folder, expected=", ".join(self.columns)
+            )
+        return _numpy(self._table["m_" + name])
+
+    def document(self, document: int) -> npt.NDArray[Any]:
+        """Tokens of a document without its end-of-text."""
+        return self.tokens[self.starts[document] : self.starts[document + 1] - 1]
+
+    def samples(self, seq_len: int) -> Samples:
+        """The store cut into samples of `seq_len` tokens."""
+        return Samples(self, seq_len)
+
+
+class Samples:
+    """A store cut into samples. A global sample number is `first[group] + index in group`.
+
+    Attributes:
+        counts: `int64[groups]`, samples of each group; 0 where a group is shorter than one sample.
+        first: `int64[groups + 1]`.
+    """
+
+    def __init__(self, store: TokenStore, seq_len: int) -> None:
+        if seq_len < 1:
+            raise UserError("a sample needs at least one token", got=seq_len)
+        self.store, self.seq_len = store, seq_len
+        edges = store._token_edges  # pyright: ignore[reportPrivateUsage]
+        self.counts: Ints = np.maximum((np.diff(edges) - 1) // seq_len, 0)
+        self.first: Ints = np.concatenate([[0], np.cumsum(self.counts)])
+        self._edges = edges
+
+    def __len__(self) -> int:
+        return int(self.first[-1])
+
+    def group(self, samples: npt.ArrayLike) -> Ints:
+        """Group of each sample."""
+        return np.searchsorted(self.first, np.asarray(samples), side="right") - 1
+
+    def start(self, samples: npt.ArrayLike) -> Ints:
+        """Position of the first token of each sample in `store.tokens`."""
+        samples = np.asarray(samples)
+        group = self.group(samples)
+        return self._edges[group] + (samples - self.first[group]) * self.seq_len
+
+    def read(self, samples: npt.ArrayLike) -> Ints:
+        """Tokens `int64[n, seq_len + 1]`: inputs are `[:, :-1]`, targets `[:, 1:]`."""
+        starts = self.start(samples)
+        return self.store.tokens[starts[:, None] + np.arange(self.seq_len + 1)].astype(np.int64)
+
+    def documents(self, sample: int) -> range:
+        """Documents that a sample's inputs touch."""
+        begin = int(self.start(np.asarray([sample]))[0])
+        low = int(np.searchsorted(self.store.starts, begin, side="right")) - 1
+        high = int(np.searchsorted(self.store.starts, begin + self.seq_len, side="left"))
+        return range(low, high)
+
+    def column(self, name: str) -> Floats:
+        """A measurement per sample: the mean over its documents, weighted by tokens; NaN if none has it."""
+        values, starts = self.store.column(name), self.store.starts
+        known = np.isfinite(values)
+        size = np.diff(starts)
+        mass = np.concatenate([[0.0], np.cumsum(size * known)])
+        total = np.concatenate([[0.0], np.cumsum(size * np.where(known, values, 0.0))])
+        begin = self.start(np.arange(len(self)))
+        end = begin + self.seq_len
+        weight = np.interp(end, starts, mass) - np.interp(begin, starts, mass)
+        value = np.interp(end, starts, total) - np.interp(begin, starts, total)
+        return np.divide(value, weight, out=np.full(len(self), np.nan), where=weight > 1e-9)
+
+
+def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    return column.combine_chunks().to_numpy(zero_copy_only=False)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            "there is no token store here", where=folder, hint="write one with `tillage tokenize`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError("the token store's manifest cannot be read", where=path, got=str(error)) from error
+    if manifest.get("format") != FORMAT:
+        raise UserError(
+            "the token store has another format", where=path, got=manifest.get("format"), expected=FORMAT
+        )
+    return manifest

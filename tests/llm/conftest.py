@@ -1,0 +1,3 @@
+from scripted_llm import llm
+
+__all__ = ["llm"]
