@@ -1,5 +1,8 @@
 # make demo   creates the environment, installs Tillage, runs the main job   (flags: make demo ARGS="--json")
 # make test   creates the environment, installs Tillage, runs all checks and tests, as .ci/run does
+# make bench  measures the data engine against its peers          (flags: make bench ARGS="--only minhash --data DIR --json")
+# make bench-workflows    measures the agent on planted faults    (flags: ARGS="--seeds 1,2 --text DIR --only ... --json")
+# make bench-interaction  measures the data policies in training  (flags: ARGS="--only b3 --seeds 1,2,3 --json")
 # make clean  removes the environment
 
 PYTHON ?= python3
@@ -10,11 +13,11 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check clean help
+.PHONY: demo test check bench bench-workflows bench-interaction clean help
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 # A bare Debian has Python without its venv module; as root that one package is installed, otherwise it is named.
 $(BIN)/python:
@@ -52,9 +55,18 @@ check: $(VENV)/.installed-test
 	@echo "== basedpyright";  $(BIN)/basedpyright --pythonpath $(BIN)/python
 	@echo "== lint-imports";  $(BIN)/lint-imports
 
+bench: $(VENV)/.installed-test
+	@$(BIN)/python -m bench.data $(ARGS)
+
+bench-workflows: $(VENV)/.installed-test
+	@$(BIN)/python -m bench.workflows $(ARGS)
+
+bench-interaction: $(VENV)/.installed-test
+	@$(BIN)/python -m bench.interaction $(ARGS)
+
 # pytest comes last, so that its closing line is the last one printed.
 test: check
-	@echo "== pytest";        $(BIN)/pytest $(TESTS)
+	@echo "== pytest";        $(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
 clean:
 	rm -rf $(VENV)
