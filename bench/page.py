@@ -15,7 +15,8 @@ RESULTS = ROOT / "bench" / "results"
 
 HEAD = """# Benchmarks
 
-Every section is written by the command that it names, from the raw results under `bench/results/`. Numbers of one
+Every section is written by the command that it names, from the raw results under `bench/results/`. Numbers
+of one
 table come from one run on one machine; across runs only ratios hold.
 """
 
@@ -48,7 +49,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def write_section(name: str, title: str, body: str) -> Path:
-    """Puts `body` (Markdown without its heading) in place of section `name`, or at the end; leaves all others."""
+    """Puts `body` (Markdown, no heading) in place of section `name`, or at the end; leaves the others."""
     start, end = f"<!-- section {name} -->", f"<!-- end {name} -->"
     page = PAGE.read_text() if PAGE.exists() else HEAD
     section = f"{start}\n## {title}\n\n{body.strip()}\n{end}"

@@ -36,10 +36,16 @@ def test_a_new_environment_is_made_and_installed_before_the_demo(tmp_path: Path)
 
 def test_every_check_runs_and_the_tests_come_last(tmp_path: Path) -> None:
     plan = dry_run("test", f"VENV={tmp_path / 'venv'}")
-    words = ("ruff check", "ruff format --check", "basedpyright", "lint-imports", "bin/pytest tests")
+    words = (
+        "ruff check",
+        "ruff format --check",
+        "basedpyright",
+        "lint-imports",
+        "bin/pytest -n 2 --dist loadfile tests",
+    )
     steps = [plan.rindex(word) for word in words]
     assert steps == sorted(steps)
-    assert plan.rstrip().endswith("bin/pytest tests")
+    assert plan.rstrip().endswith("bin/pytest -n 2 --dist loadfile tests")
 
 
 def test_nothing_names_a_registry() -> None:
