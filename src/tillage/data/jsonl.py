@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.json as pj
 import zstandard
 
+from tillage.data.chat import MESSAGES, ChatForm, render, to_messages
 from tillage.data.rows import (
     EXCERPT,
     KEY,
@@ -42,6 +43,7 @@ class Columns:
     id_field: str | None
     extra: tuple[tuple[str, FieldType], ...]
     max_bytes: int
+    chat: ChatForm | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ def read(
 
 def _fast(block: bytes, name: str, line: int, want: Columns, columns: pa.Schema) -> pa.RecordBatch | None:
     """The block as one batch if each line holds exactly one sound record, else None."""
+    if want.chat is not None:  # layouts may differ by record
+        return None
     data = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(data == _NEWLINE)
     if len(ends) == 0 or ends[-1] != len(data) - 1:
@@ -270,15 +274,18 @@ def take(record: dict[str, object], rows: RowBuilder, number: int, want: Columns
     Raises:
         BadRow: a needed field is missing or null, or a field has the wrong type.
     """
-    for field in (want.text, want.domain_field, want.id_field):
+    messages = to_messages(record, want.chat) if want.chat is not None else None
+    for field in (want.text if messages is None else None, want.domain_field, want.id_field):
         if field is not None and record.get(field) is None:
             state = "null" if field in record else "missing"
             raise BadRow("missing_field", f"field {field!r} is {state}: {excerpt(str(record))}")
-    text = typed(record[want.text], "string", want.text)
+    text = typed(record[want.text], "string", want.text) if messages is None else render(messages)
     domain = want.domain
     if want.domain_field is not None:
         domain = typed(record[want.domain_field], "string", want.domain_field)
     extra = {field: typed(record.get(field), kind, field) for field, kind in want.extra}
+    if want.chat is not None:
+        extra[MESSAGES] = messages
     if want.id_field is not None:
         key = record[want.id_field]
         whole_number = isinstance(key, int) and not isinstance(key, bool)

@@ -123,7 +123,7 @@ def check_fields(source: Source, paths: Sequence[str], where: str) -> list[str]:
         return []
     shown = next(iter(heads)) + (f" and {len(heads) - 1} more" if len(heads) > 1 else "")
     needed = {
-        "text_field": source.text_field,
+        "text_field": None if source.chat else source.text_field,
         "domain_field": source.domain_field,
         "id_field": source.id_field,
     }

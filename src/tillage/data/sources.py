@@ -17,6 +17,7 @@ from tillage.core.errors import UserError, nearest
 from tillage.core.registry import Registry
 from tillage.core.spec import Spec
 from tillage.data import jsonl
+from tillage.data.chat import MESSAGES, MESSAGES_TYPE, ChatForm
 from tillage.data.files import InputFile, Part, resolve
 from tillage.data.jsonl import Columns, Fault, take
 from tillage.data.rows import ARROW, KEY, BadRow, FieldType, RowBuilder, excerpt
@@ -36,7 +37,9 @@ class Source(Spec):
     """Files of one kind. `path`: a file, a folder, a glob, or a list of them.
 
     Rows get `domain` (a constant) or the value of `domain_field`; `id_field` is kept as the column `key`;
-    `fields` are carried along as extra columns. A record that needs more than `max_row_bytes` is quarantined.
+    `fields` are carried along as extra columns. With `chat` a record in a layout of chats becomes `messages`,
+    a list of (role, content), and `text` is rendered from them; `auto` takes each record by its own layout,
+    and one without any for plain text. A record that needs more than `max_row_bytes` is quarantined.
     """
 
     path: Paths
@@ -45,6 +48,7 @@ class Source(Spec):
     domain_field: str | None = None
     id_field: str | None = None
     fields: dict[str, FieldType] = {}
+    chat: ChatForm | None = None
     max_row_bytes: int = Field(default=64 << 20, gt=0)
 
     name: ClassVar[str] = ""
@@ -54,7 +58,7 @@ class Source(Spec):
 
     @model_validator(mode="after")
     def _no_clash(self) -> Source:
-        taken = {field.name for field in BASE} | {KEY}
+        taken = {field.name for field in BASE} | {KEY} | ({MESSAGES} if self.chat else set())
         bad = [name for name in self.fields if name in taken or name.startswith("_")]
         if bad:
             raise ValueError(
@@ -70,12 +74,15 @@ class Source(Spec):
     def extra(self) -> dict[str, pa.DataType]:
         """The columns beyond BASE that rows of this source have, with their types."""
         key = {KEY: pa.large_string()} if self.id_field else {}
-        return {**key, **{name: ARROW[kind] for name, kind in self.fields.items()}}
+        chat = {MESSAGES: MESSAGES_TYPE} if self.chat else {}
+        return {**key, **chat, **{name: ARROW[kind] for name, kind in self.fields.items()}}
 
     def columns(self) -> Columns:
         domain = self.domain if self.domain is not None else DEFAULT_DOMAIN
         extra = tuple(self.fields.items())
-        return Columns(self.text_field, domain, self.domain_field, self.id_field, extra, self.max_row_bytes)
+        return Columns(
+            self.text_field, domain, self.domain_field, self.id_field, extra, self.max_row_bytes, self.chat
+        )
 
     def files(self) -> tuple[str, list[str]]:
         """The root and the sorted files; `UserError` if there are none."""
@@ -154,8 +161,10 @@ class Text(Source):
 
     @model_validator(mode="after")
     def _plain(self) -> Text:
-        if self.fields or self.domain_field or self.id_field:
-            raise ValueError("text files have no fields: domain_field, id_field and fields cannot be used")
+        if self.fields or self.domain_field or self.id_field or self.chat:
+            raise ValueError(
+                "text files have no fields: domain_field, id_field, fields and chat cannot be used"
+            )
         return self
 
 
@@ -198,7 +207,7 @@ class Csv(Source):
             yield rows.flush()
 
     def _check_header(self, header: list[str], part: Part) -> None:
-        needed = [self.text_field, self.domain_field, self.id_field, *self.fields]
+        needed = [None if self.chat else self.text_field, self.domain_field, self.id_field, *self.fields]
         for field in needed:
             if field is not None and field not in header:
                 raise UserError(
@@ -304,7 +313,7 @@ class Parquet(Source):
         return parts
 
     def _check_schema(self, schema: pa.Schema, path: str) -> None:
-        kinds: dict[str, tuple[str, Any]] = {self.text_field: ("string", _is_text)}
+        kinds: dict[str, tuple[str, Any]] = {} if self.chat else {self.text_field: ("string", _is_text)}
         if self.domain_field:
             kinds[self.domain_field] = ("string", _is_text)
         if self.id_field:
@@ -325,11 +334,13 @@ class Parquet(Source):
 
     def read(self, part: Part, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
         want = self.columns()
-        names = [n for n in (want.text, want.domain_field, want.id_field, *self.fields) if n is not None]
+        names = {n for n in (want.text, want.domain_field, want.id_field, *self.fields) if n is not None}
         number = part.first
         with pq.ParquetFile(part.path) as parquet:
             batches = parquet.iter_batches(
-                4096, row_groups=list(range(part.start, part.stop)), columns=sorted(set(names))
+                4096,
+                row_groups=list(range(part.start, part.stop)),
+                columns=None if self.chat else sorted(names),  # layouts of chats have many fields
             )
             for batch in batches:
                 rows = RowBuilder(part.name, columns)
@@ -337,7 +348,7 @@ class Parquet(Source):
                     try:
                         if isinstance(record, BadRow):
                             raise record
-                        size = len(record[want.text] or "")
+                        size = len(str(record.get(want.text) or ""))
                         if size > want.max_bytes:
                             raise BadRow("too_long", f"a text of {size}, the limit is {want.max_bytes}")
                         take(record, rows, number, want)

@@ -13,18 +13,24 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import daft
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 from daft import DataFrame, Expression, col, lit
+from daft.expressions import ExpressionsProjection
 from daft.functions import when
+from daft.recordbatch import MicroPartition
 
 from tillage.core.registry import Registry
 from tillage.core.spec import Spec
+from tillage.data.chat import MESSAGES, MESSAGES_TYPE, render
 from tillage.data.schema import TEXT
 
 Kind = Literal["annotate", "filter", "map", "corpus"]
 
 
+pc: Any = pyarrow.compute  # its functions are made at run time
 _BATCH = 1024
 
 
@@ -136,12 +142,15 @@ class Filter(Operator):
 
 
 class Map(Operator):
-    """Rewrites the text of rows that are alive. Measurements of the text are taken anew after a map."""
+    """Rewrites the text of rows that are alive. Measurements of the text are taken anew after a map.
+
+    In frames with `messages` each message of a chat is rewritten for itself, and the text rendered from them.
+    """
 
     kind = "map"
 
     def rewrite(self) -> Expression:
-        """The new text (string) as an expression over the row."""
+        """The new text (string) as an expression over the row's `text`."""
         raise NotImplementedError(type(self).__name__)
 
     def writes(self) -> dict[str, pa.DataType]:
@@ -149,7 +158,49 @@ class Map(Operator):
 
     def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
         alive = col("_drop").is_null()
+        if MESSAGES in frame.column_names:
+            chats = when(alive, _each_message(self.rewrite())(col(MESSAGES))).otherwise(col(MESSAGES))
+            frame = settled(frame.with_column(MESSAGES, chats))
+            plain = col(MESSAGES).is_null()
+            texts = when(alive & plain, self.rewrite()).otherwise(col("text"))
+            frame = settled(frame.with_column("text", texts))
+            rendered = _rendered(col(MESSAGES), col("text"), alive)
+            return settled(frame.with_column("text", rendered))
         return settled(frame.with_column("text", when(alive, self.rewrite()).otherwise(col("text"))))
+
+
+def _each_message(rewrite: Expression) -> Any:
+    """A function of `messages` that puts the contents, as the column `text`, through an expression."""
+
+    def run(chats: daft.Series) -> pa.Array:
+        held = chats.to_arrow().cast(MESSAGES_TYPE)
+        turns = held.flatten()
+        rows = MicroPartition.from_pydict({TEXT: turns.field("content")})
+        new = (
+            rows.eval_expression_list(ExpressionsProjection([rewrite.alias(TEXT)]))
+            .to_arrow()
+            .column(TEXT)
+            .cast(pa.large_string())
+        )
+        turns = pa.StructArray.from_arrays(
+            [turns.field("role"), pa.concat_arrays(new.chunks)], ["role", "content"]
+        )
+        return _relisted(held, turns)
+
+    return daft.func.batch(return_dtype=daft.DataType.from_arrow_type(MESSAGES_TYPE))(run)
+
+
+def _relisted(lists: pa.LargeListArray, items: pa.Array) -> pa.LargeListArray:
+    """Lists as long as those of `lists`, of `items`, which come in their order."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, items, mask=lists.is_null())
+
+
+@daft.func.batch(return_dtype=daft.DataType.string())
+def _rendered(chats: daft.Series, texts: daft.Series, alive: daft.Series) -> pa.Array:
+    rows = zip(chats.to_pylist(), texts.to_pylist(), alive.to_pylist(), strict=True)
+    return pa.array([render(m) if m is not None and live else t for m, t, live in rows], pa.large_string())
 
 
 class Corpus(Operator):
