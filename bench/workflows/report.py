@@ -1,0 +1,78 @@
+"""The result as a table: for the terminal and for the page of benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.page import write_results, write_section
+
+HEAD = (
+    "task",
+    "planner",
+    "recall",
+    "precision",
+    "clean kept",
+    "gain",
+    "oracle",
+    "of it",
+    "FineWeb",
+    "s",
+    "probes",
+)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    if not row["valid"]:
+        return [row["task"], row["planner"], "not valid", *[""] * (len(HEAD) - 3)]
+    share = row["share_of_oracle"]
+    fine = row["fineweb_gain"]
+    return [
+        row["task"],
+        row["planner"],
+        f"{row['recall']:.3f}",
+        f"{row['precision']:.3f}",
+        f"{row['clean_kept']:.3f}",
+        f"{row['gain']:+.4f}",
+        f"{row['oracle_gain']:+.4f}",
+        "-" if share is None else f"{share:.0%}",
+        "-" if fine is None else f"{fine:+.4f}",
+        f"{row['seconds']:.1f}",
+        str(row["probe_runs"]),
+    ]
+
+
+def table(rows: Sequence[Mapping[str, Any]], medians: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A Markdown table of all rows and a line of medians for each planner."""
+    lines = [" | ".join(HEAD), "|".join(["---"] * len(HEAD))]
+    lines += [
+        " | ".join(_cells(row)) for row in sorted(rows, key=lambda r: (r["planner"], r["task"], r["seed"]))
+    ]
+    lines = [f"| {line} |" for line in lines]
+    for planner, of in medians.items():
+        lines.append("")
+        lines.append(
+            f"Medians of {planner}: {of['valid']} of {of['tasks']} plans valid, recall {of['recall']}, "
+            f"precision "
+            f"{of['precision']}, clean kept {of['clean_kept']}, share of the oracle's gain "
+            f"{of['share_of_oracle']}, "
+            f"{of['seconds']} s, {of['probe_runs']} probe runs; "
+            f"significantly worse than raw: {of['worse_than_raw']}."
+        )
+    return lines
+
+
+def publish(result: dict[str, Any]) -> Path:
+    """Put the section of this benchmark into docs/benchmarks.md, and the raw rows beside it."""
+    write_results("workflows", result)
+    seeds = ",".join(map(str, result["seeds"]))
+    body = [
+        f'`make bench-workflows ARGS="--seeds {seeds}"` on {result["machine"]}; text: {result["text"]}.',
+        "",
+        "Row by row, and gains in bits per byte on the target's holdout against raw; what counts as found is",
+        "defined in `bench/workflows/README.md`.",
+        "",
+        *table(result["tasks"], result["medians"]),
+    ]
+    return write_section("workflows", "Workflows: planted faults", "\n".join(body))
