@@ -1,0 +1,95 @@
+"""Runs a whole process and measures it from outside: wall clock and peak memory of the process tree."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+EVERY = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One process: wall clock, most resident memory of it and its descendants together, what it printed."""
+
+    seconds: float
+    peak_mb: float
+    code: int
+    output: str
+
+
+def run_process(command: list[str], env: dict[str, str], folder: Path, limit: float) -> Measured:
+    """Run to the end, or kill the whole group after `limit` seconds (code -9)."""
+    log = folder / "output.txt"
+    begun = time.perf_counter()
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=env,
+            cwd=folder,
+            start_new_session=True,
+        )
+        watch = _Peak(process.pid)
+        watch.start()
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            code = -9
+        finally:
+            seconds = time.perf_counter() - begun
+            watch.stop()
+            _end_group(process)
+    return Measured(seconds, watch.peak / 2**20, code, log.read_text(errors="replace"))
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """What a killed or careless process left behind would disturb the next measurement."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+class _Peak(threading.Thread):
+    """Samples the resident memory of a process tree (pages shared by two processes count twice)."""
+
+    def __init__(self, root: int) -> None:
+        super().__init__(daemon=True)
+        self.root, self.peak = root, 0
+        self._done = threading.Event()
+
+    def run(self) -> None:
+        while not self._done.wait(EVERY):
+            self.peak = max(self.peak, sum(map(_resident, _tree(self.root))))
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+
+def _tree(root: int) -> list[int]:
+    found = [root]
+    for pid in found:
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+    except (OSError, IndexError):
+        return 0

@@ -1,0 +1,46 @@
+"""A work's section of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.data.work import Work
+
+
+def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], repeat: int) -> str:
+    """Markdown: what was done, the table of tools, ratios against what is to be reached, the check."""
+    corpus = about["corpus"]
+    tools = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    lines = [
+        work.about,
+        "",
+        f"`python -m bench.data --only {work.name} --repeat {repeat}`; {about['machine']}; {tools}. Input: "
+        f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, a fifth of them near-copies; tools marked * read "
+        f"{corpus['slice_mb']:.0f} MB drawn alike. Medians of {repeat} whole processes in turn, with the range. "
+        f"Compiling the kernels, once a machine, took {about['compilation']['compiling_s']:.1f} s more.",
+        "",
+        "| tool | MB/s | range | seconds | peak MB | kept of rows | Tillage is |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    sliced = {side.tool: side for side in work.sides}
+    for tool, found in result["tools"].items():
+        side = sliced[tool]
+        name = tool + (f" {side.peer.version}" if side.peer else "") + (" *" if side.sliced else "")
+        ratio = result["ratios"].get(tool)
+        goal = work.reach.get(tool)
+        faster = "" if ratio is None else f"{ratio:.3g}x"
+        if goal is not None and ratio is not None:
+            faster += f" (to reach: {goal:g}x{'' if ratio >= goal else ', missed'})"
+        low, high = found["range"]
+        lines.append(
+            f"| {name} | {found['mb_s']:.3g} | {low:.3g} to {high:.3g} | {found['seconds']:.2f} | "
+            f"{found['peak_mb']:,.0f} | {found['kept']:,} of {found['rows']:,} | {faster} |"
+        )
+    for tool, why in {**result["missing"], **result["failed"]}.items():
+        lines.append(f"| {tool} | not measured: {' '.join(why.split())[-200:]} | | | | | |")
+    for key, value in (result.get("check") or {}).items():
+        lines += (
+            ["", f"{key}: {value}"] if not isinstance(value, list) else ["", f"{key}:", "", *map(str, value)]
+        )
+    return "\n".join(lines)

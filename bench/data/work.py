@@ -1,0 +1,126 @@
+"""What a benchmark is: one work, our side, the other sides, and a check that their outputs agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.data.corpus import Corpus
+from bench.data.measure import run_process
+from bench.data.peers import Peer
+from bench.page import ROOT
+
+LIMIT = 3600.0
+Command = Callable[[Corpus, Path], list[str]]
+"""The corpus and a fresh folder for all output -> the argument vector of one whole process."""
+Kept = Callable[[Path], int]
+"""The folder after the run -> rows that the tool kept."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One tool doing the work. `peer` None runs in our environment; `share` is its part of the input size."""
+
+    tool: str
+    command: Command
+    kept: Kept
+    peer: Peer | None = None
+    sliced: bool = False
+    """Reads the small corpus (`--slice`), drawn as the large one is: for tools of a few MB/s."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """`reach` maps a tool to the least ratio of our MB/s to its. `check` gets the folder that each tool left
+    in its last run, and the corpus that each read; it returns figures for the page and the results."""
+
+    name: str
+    title: str
+    about: str
+    sides: tuple[Side, ...]
+    reach: Mapping[str, float] = field(default_factory=dict[str, float])
+    check: Callable[[Mapping[str, Path], Mapping[str, Corpus]], dict[str, Any]] | None = None
+
+
+def environment() -> dict[str, str]:
+    """Two threads a tool at most, compiled kernels in a cache of the benchmark's own."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "NUMBA_CACHE_DIR": str(ROOT / ".tillage" / "bench" / "kernels"),
+        "TOKENIZERS_PARALLELISM": "true",
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def measure_work(work: Work, large: Corpus, small: Corpus, repeat: int, scratch: Path) -> dict[str, Any]:
+    """All sides in turn, `repeat` times: each tool's raw runs and medians, ratios, agreement."""
+    sides = {side.tool: side for side in work.sides}
+    missing = {t: why for t, s in sides.items() if s.peer is not None and (why := s.peer.install())}
+    ready = [side for tool, side in sides.items() if tool not in missing]
+    corpora = {side.tool: small if side.sliced else large for side in ready}
+    runs: dict[str, list[dict[str, float]]] = {side.tool: [] for side in ready}
+    folders: dict[str, Path] = {}
+    failed: dict[str, str] = {}
+    for round_ in range(repeat):
+        # Another tool begins each round, so that no tool always runs after the same one.
+        for side in ready[round_ % len(ready) :] + ready[: round_ % len(ready)]:
+            if side.tool in failed:
+                continue
+            folder = scratch / work.name / side.tool
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            corpus = corpora[side.tool]
+            done = run_process(side.command(corpus, folder), environment(), folder, LIMIT)
+            if done.code:
+                failed[side.tool] = f"exit {done.code}: {done.output.strip()[-300:]}"
+                print(f"   {work.name} {side.tool}: {failed[side.tool]}", file=sys.stderr)
+                continue
+            folders[side.tool] = folder
+            mb_s = corpus.mb / done.seconds
+            runs[side.tool].append({"seconds": done.seconds, "mb_s": mb_s, "peak_mb": done.peak_mb})
+            print(
+                f"   {work.name} {side.tool} {round_ + 1}/{repeat}: {done.seconds:.2f} s, {mb_s:.1f} MB/s, "
+                f"{done.peak_mb:.0f} MB",
+                file=sys.stderr,
+            )
+    tools: dict[str, Any] = {}
+    for tool, found in runs.items():
+        if found and tool not in failed:
+            tools[tool] = {
+                "mb_s": _median(found, "mb_s"),
+                "seconds": _median(found, "seconds"),
+                "peak_mb": round(statistics.median(r["peak_mb"] for r in found), 1),
+                "kept": sides[tool].kept(folders[tool]),
+                "rows": corpora[tool].documents,
+                "mb": round(corpora[tool].mb, 1),
+                "runs": found,
+                "range": [round(min(r["mb_s"] for r in found), 2), round(max(r["mb_s"] for r in found), 2)],
+            }
+    ratios = {
+        tool: round(tools["tillage"]["mb_s"] / found["mb_s"], 2)
+        for tool, found in tools.items()
+        if tool != "tillage" and "tillage" in tools
+    }
+    result: dict[str, Any] = {"tools": tools, "ratios": ratios, "missing": missing, "failed": failed}
+    if work.check is not None and "tillage" in tools:
+        usable = {tool: folders[tool] for tool in tools}
+        result["check"] = work.check(usable, {tool: corpora[tool] for tool in tools})
+    return result
+
+
+def _median(runs: list[dict[str, float]], name: str) -> float:
+    return round(statistics.median(run[name] for run in runs), 3)
+
+
+def last_json(folder: Path) -> dict[str, Any]:
+    """The last line of what a side printed, for those that end with a JSON object."""
+    return json.loads((folder / "output.txt").read_text(errors="replace").strip().splitlines()[-1])
