@@ -26,7 +26,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Corpus:
-    """`folder/part-*.jsonl`: rows with `id`, `text`, `kind`. `pairs`: JSON lines [id, id of its near-copy]."""
+    """`folder/part-*.jsonl`: rows with `id`, `text`, `kind`. `pairs`: JSON lines [id, id of its copy]."""
 
     folder: Path
     bytes: int

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,10 +54,8 @@ def run_process(command: list[str], env: dict[str, str], folder: Path, limit: fl
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """What a killed or careless process left behind would disturb the next measurement."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

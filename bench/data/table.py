@@ -12,13 +12,17 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
     """Markdown: what was done, the table of tools, ratios against what is to be reached, the check."""
     corpus = about["corpus"]
     tools = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    setting = (
+        f"`python -m bench.data --only {work.name} --repeat {repeat}`; {about['machine']}; {tools}. Input: "
+        f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, up to a fifth of them near-copies; "
+        f"tools marked * read {corpus['slice_mb']:.0f} MB drawn alike. Medians of {repeat} whole processes in "
+        f"turn, with the range. Compiling the kernels, once a machine, took "
+        f"{about['compilation']['compiling_s']:.1f} s more."
+    )
     lines = [
         work.about,
         "",
-        f"`python -m bench.data --only {work.name} --repeat {repeat}`; {about['machine']}; {tools}. Input: "
-        f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, a fifth of them near-copies; tools marked * read "
-        f"{corpus['slice_mb']:.0f} MB drawn alike. Medians of {repeat} whole processes in turn, with the range. "
-        f"Compiling the kernels, once a machine, took {about['compilation']['compiling_s']:.1f} s more.",
+        setting,
         "",
         "| tool | MB/s | range | seconds | peak MB | kept of rows | Tillage is |",
         "|---|---|---|---|---|---|---|",

@@ -36,8 +36,8 @@ WORKS: dict[str, Work] = {
         Work(
             name="quality",
             title="Measuring and filtering: Gopher quality and repetition, C4, FineWeb",
-            about="JSONL in, Parquet out. Tillage measures 41 columns a document, applies four filters, keeps "
-            "the dropped rows with their reasons and commits a dataset version; datatrove applies its two Gopher "
+            about="JSONL in, Parquet out. Tillage measures what its four filters need, applies them, keeps "
+            "dropped rows with their reasons and commits a dataset version; datatrove applies its two Gopher "
             "filters; Daft reads and writes the same rows untouched.",
             sides=(
                 Side("tillage", tillage(QUALITY), kept),
