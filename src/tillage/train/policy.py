@@ -37,6 +37,14 @@ class SignalSpec:
         prior: the reference model is trained on the store itself, in proportion to tokens, not on a target.
         tokens: reference losses of single tokens as well; they are not kept, so each visit scores anew.
         columns: measurements of the store, by sample (read once, no cost in a step).
+        ahead: scores of samples computed before training (`tillage.train.signals.ahead`; cost:
+            "ahead_scoring"); they come as columns of these names.
+        heldout: samples of each domain that are kept out of training; their losses are measured before each
+            step whose actions say `probe` (cost: "probes").
+        dots: the product of each sample's gradient with the gradient of the target, before each step (cost:
+            "gradient_dots"). sketch: a random projection of each sample's gradient, at the same cost.
+        gram: products of the domains' mean gradients with one another and with the target's, at steps that
+            say `probe` (cost: "gradient_probes").
     """
 
     reference: bool = False
@@ -44,6 +52,11 @@ class SignalSpec:
     prior: bool = False
     tokens: bool = False
     columns: frozenset[str] = frozenset()
+    ahead: frozenset[str] = frozenset()
+    heldout: int = 0
+    dots: bool = False
+    sketch: bool = False
+    gram: bool = False
 
     def __or__(self, other: SignalSpec) -> SignalSpec:
         if self.reference and other.reference and self.prior != other.prior:
@@ -58,6 +71,11 @@ class SignalSpec:
             self.prior or other.prior,
             self.tokens or other.tokens,
             self.columns | other.columns,
+            self.ahead | other.ahead,
+            max(self.heldout, other.heldout),
+            self.dots or other.dots,
+            self.sketch or other.sketch,
+            self.gram or other.gram,
         )
 
     def costs(self) -> frozenset[str]:
@@ -67,6 +85,14 @@ class SignalSpec:
             names |= {"reference_training", "reference_scoring"}
         if self.candidates:
             names.add("candidate_scoring")
+        if self.ahead:
+            names.add("ahead_scoring")
+        if self.heldout:
+            names.add("probes")
+        if self.dots or self.sketch:
+            names.add("gradient_dots")
+        if self.gram:
+            names.add("gradient_probes")
         return frozenset(names)
 
 
@@ -82,6 +108,10 @@ class Signals:
         tokens: tokens in a sample.
         excess: mean over the tokens of each group of max(loss - reference loss, 0), `float64[groups]`; only
             if reference losses of tokens are required.
+        heldout: mean loss of each domain's held-out samples before the step, `float64[groups]`, NaN for a
+            domain too small to hold any out; only at steps that said `probe`.
+        gram: products of mean gradients, `float64[groups + 1, groups + 1]`, the target last; NaN in the row
+            and column of a group without samples; only at steps that said `probe`.
     """
 
     step: int
@@ -90,6 +120,8 @@ class Signals:
     reference: Array
     tokens: int
     excess: Array | None = None
+    heldout: Array | None = None
+    gram: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +129,8 @@ class Scored:
     """Samples to score or to weigh, over all ranks; losses in nats a token, all arrays `[n]`.
 
     Losses and reference losses are NaN where the policy does not require them. `columns` holds the
-    measurements that it requires, NaN where a sample has none.
+    measurements that it requires, NaN where a sample has none. `dots` and `sketch` (`[n, k]`) are there if
+    required: products of each sample's gradient with the target's, and the gradients' random projections.
     """
 
     step: int
@@ -105,6 +138,8 @@ class Scored:
     losses: Array
     reference: Array
     columns: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    dots: Array | None = None
+    sketch: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -124,10 +159,12 @@ class Actions:
     Attributes:
         mixture: probability of each group, `float64[groups]`, sums to 1.
         keep: fraction of the candidates to train on, in (0, 1].
+        probe: measure held-out losses or gradients of domains before this step, if the policy requires them.
     """
 
     mixture: Array | None = None
     keep: float | None = None
+    probe: bool = False
 
 
 class Policy(Spec):
@@ -274,12 +311,13 @@ class Chain(Policy):
             part.observe(signals)
 
     def act(self, step: int) -> Actions:
-        mixture, keep = None, None
+        mixture, keep, probe = None, None, False
         for part in self.parts:
             actions = part.act(step)
             mixture = actions.mixture if "mix" in part.factors else mixture
             keep = actions.keep if "select" in part.factors else keep
-        return Actions(mixture, keep)
+            probe = probe or actions.probe
+        return Actions(mixture, keep, probe)
 
     @property
     def adaptive(self) -> bool:

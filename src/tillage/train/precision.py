@@ -23,6 +23,6 @@ def pick_dtype(wanted: str) -> str:
     return wanted
 
 
-def precision(dtype: str) -> AbstractContextManager[object]:
-    """Matrix products in bf16 with fp32 weights (autocast), or plain fp32."""
-    return torch.autocast("cpu", torch.bfloat16) if dtype == "bf16" else nullcontext()
+def precision(dtype: str, device: str = "cpu") -> AbstractContextManager[object]:
+    """Matrix products in bf16 with fp32 weights (autocast), or plain fp32; `device` is its type."""
+    return torch.autocast(device, torch.bfloat16) if dtype == "bf16" else nullcontext()
