@@ -15,7 +15,7 @@ import stamina
 
 from tillage.core.errors import UserError, WorkFailed
 from tillage.core.events import Cost, Event, EventLog
-from tillage.llm import client as client_module
+from tillage.llm import metered
 from tillage.llm.cache import AnswerCache
 from tillage.llm.client import LLMClient
 from tillage.llm.settings import LLMSettings
@@ -53,16 +53,16 @@ def test_busy_server_is_asked_again(llm: Any) -> None:
 
 def test_retry_after_is_honoured(llm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float | bool] = []
-    plain = client_module._wait
+    plain = metered.wait
 
     def spy(error: Exception) -> bool | float:
         waits.append(plain(error))
         return waits[-1]
 
-    monkeypatch.setattr(client_module, "_wait", spy)
-    llm.answers = [(429, {"Retry-After": "7"}), (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}), GOOD]
+    monkeypatch.setattr(metered, "wait", spy)
+    llm.answers = [(429, {"Retry-After": "7"}), (429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), GOOD]
     LLMClient(settings(llm)).ask("", "which?", Answer)
-    assert waits == [7.0, True]
+    assert waits == [7.0, 0.0]
 
 
 def test_refusal_is_not_retried(llm: Any) -> None:

@@ -71,8 +71,8 @@ class Planner(Protocol):
 def catalogue(frozen: FrozenGoal) -> dict[str, type[Operator]]:
     """The operators that a planner may propose, by name: what the goal forbids is left out, and so is code,
     which only `synthesise` may write, since that vets it."""
-    barred = {*frozen.goal.constraints.forbidden, "sandboxed_filter"}
-    return {name: cls for name, cls in operators if name not in barred}
+    barred = frozen.goal.constraints.forbidden
+    return {name: cls for name, cls in operators if name not in barred and not name.startswith("sandboxed_")}
 
 
 def build(frozen: FrozenGoal, name: str, steps: Sequence[dict[str, Any]], base: Path | None = None) -> Recipe:

@@ -1,39 +1,40 @@
-"""Typed questions to an OpenAI-compatible endpoint: retried, counted, cached, validated."""
+"""Typed questions to an OpenAI-compatible endpoint, with or without tools: counted, cached, validated."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import openai
-import stamina
 from pydantic import BaseModel
-from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput, UnexpectedModelBehavior
-from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError
+from pydantic_ai import Agent, NativeOutput, PromptedOutput, Tool, ToolOutput, UnexpectedModelBehavior
+from pydantic_ai.exceptions import ModelAPIError, UsageLimitExceeded
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.output import OutputSpec
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
-from pydantic_ai.usage import RunUsage
+from pydantic_ai.usage import UsageLimits
 
 from tillage.core.errors import WorkFailed
 from tillage.core.events import EventLog
-from tillage.core.spec import fingerprint
 from tillage.llm.cache import AnswerCache
 from tillage.llm.ledger import Ledger
+from tillage.llm.metered import MeteredModel
 from tillage.llm.settings import LLMSettings
 
 T = TypeVar("T", bound=BaseModel)
 
-_RETRIED_STATUS = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-_LONGEST_WAIT = 60.0
+# How often the model is told that an answer or a call does not validate, in a row.
+RETRIES = 1
+TOOL_RETRIES = 3
 
 
 class LLMClient:
     """Asks one model. Every answer is an instance of a pydantic model.
 
     Errors are `WorkFailed`: an endpoint that cannot be reached or keeps refusing, an answer that does not
-    validate even after the model was told why, and a spent budget.
+    validate even after the model was told why, too many turns, and a spent budget.
     """
 
     def __init__(
@@ -46,27 +47,44 @@ class LLMClient:
 
     def ask(self, instructions: str, prompt: str, output: type[T]) -> T:
         """The model's answer to `prompt` as an `output`, from the cache if it was asked before."""
-        request: dict[str, object] = {
-            "model": self.settings.model,
-            "url": self.settings.url,
-            "instructions": instructions,
-            "prompt": prompt,
-            "schema": output.model_json_schema(),
-            "settings": [self.settings.output, self.settings.temperature, self.settings.max_output_tokens],
-        }
-        key = fingerprint(request)
-        known = self.cache.get(key)
-        if known is not None:
-            self.ledger.cached += 1
-            answer = output.model_validate_json(known)
-        else:
-            answer = asyncio.run(self._ask(instructions, prompt, output))
-            self.cache.put(key, request, answer.model_dump_json())
-        if self.log is not None:
-            self.log.emit(self.ledger.event())
-        return answer
+        return self._run(
+            instructions, prompt, _output_spec(output, self.settings.output), output, (), RETRIES
+        )
 
-    async def _ask(self, instructions: str, prompt: str, output: type[T]) -> T:
+    def converse(
+        self, instructions: str, prompt: str, tools: Sequence[Tool[object]], output: type[T], turns: int
+    ) -> T:
+        """Let the model call `tools` until it answers with an `output`, in `turns` requests at most.
+
+        The tools are fixed for the conversation. The same conversation again comes from the cache, request by
+        request, as long as the tools give the same results.
+        """
+        return self._run(instructions, prompt, ToolOutput(output, name="finish"), output, tools, turns)
+
+    def _run(
+        self,
+        instructions: str,
+        prompt: str,
+        spec: OutputSpec[T],
+        output: type[T],
+        tools: Sequence[Tool[object]],
+        turns: int,
+    ) -> T:
+        try:
+            return asyncio.run(self._converse(instructions, prompt, spec, output, tools, turns))
+        finally:  # an answer that does not validate was paid for, too
+            if self.log is not None:
+                self.log.emit(self.ledger.event())
+
+    async def _converse(
+        self,
+        instructions: str,
+        prompt: str,
+        spec: OutputSpec[T],
+        output: type[T],
+        tools: Sequence[Tool[object]],
+        turns: int,
+    ) -> T:
         settings = self.settings
         # The SDK would retry on its own and uncounted, hence max_retries=0.
         async with openai.AsyncOpenAI(
@@ -75,32 +93,34 @@ class LLMClient:
             max_retries=0,
             timeout=settings.timeout_seconds,
         ) as connection:
-            agent = Agent(
-                OpenAIChatModel(settings.model, provider=OpenAIProvider(openai_client=connection)),
-                output_type=_output_spec(output, settings.output),
+            plain = OpenAIChatModel(settings.model, provider=OpenAIProvider(openai_client=connection))
+            agent: Agent[object, T] = Agent(
+                MeteredModel(plain, settings, self.ledger, self.cache),
+                output_type=spec,
                 instructions=instructions,
-                retries=1,
+                retries=TOOL_RETRIES if tools else RETRIES,
+                tools=tools,
                 model_settings=ModelSettings(
                     temperature=settings.temperature, max_tokens=settings.max_output_tokens
                 ),
             )
+            limits = UsageLimits(request_limit=turns if tools else None, tool_calls_limit=4 * turns)
             try:
-                async for attempt in stamina.retry_context(
-                    on=_wait, attempts=settings.attempts, timeout=None, wait_max=_LONGEST_WAIT
-                ):
-                    with attempt:
-                        self.ledger.attempt()
-                        usage = RunUsage()
-                        try:
-                            return (await agent.run(prompt, usage=usage)).output
-                        finally:  # an answer that does not validate was paid for, too
-                            self.ledger.answered(usage.input_tokens, usage.output_tokens, usage.requests)
+                return (await agent.run(prompt, usage_limits=limits)).output
             except ModelAPIError as error:
                 raise WorkFailed(
                     "the language model does not answer",
                     where=settings.url,
                     got=str(error),
-                    hint="check TILLAGE_LLM_URL, _MODEL and _KEY, or unset them to use the embedded planner",
+                    hint="check TILLAGE_LLM_URL, _MODEL and _KEY, or use the embedded planner "
+                    "(--planner embedded; --fallback goes on with it)",
+                ) from error
+            except UsageLimitExceeded as error:
+                raise WorkFailed(
+                    "the language model comes to no end",
+                    where=f"{settings.model} at {settings.url}",
+                    got=str(error),
+                    expected=f"an answer within {turns} requests",
                 ) from error
             except UnexpectedModelBehavior as error:
                 raise WorkFailed(
@@ -108,28 +128,11 @@ class LLMClient:
                     where=f"{settings.model} at {settings.url}",
                     got=str(error.__cause__ or error)[:500],
                     expected=f"JSON of the schema of {output.__name__}",
-                    hint="try TILLAGE_LLM_OUTPUT=tool or =prompt, or another model",
+                    hint="try TILLAGE_LLM_OUTPUT=tool or =prompt, TILLAGE_LLM_MODE=steps, or another model",
                 ) from error
-        raise AssertionError("retry_context returns or raises")
 
 
-def _output_spec(output: type[T], mode: str) -> OutputSpec[T]:
+def _output_spec(output: type[T], mode: str) -> OutputSpec[Any]:
     if mode == "schema":
         return NativeOutput(output)
     return ToolOutput(output) if mode == "tool" else PromptedOutput(output)
-
-
-def _wait(error: Exception) -> bool | float:
-    """Whether to try again, or after how many seconds when the server said so (`Retry-After`)."""
-    if isinstance(error, ModelHTTPError):
-        if error.status_code not in _RETRIED_STATUS:
-            return False
-        cause = error.__cause__
-        after = (
-            cause.response.headers.get("retry-after") if isinstance(cause, openai.APIStatusError) else None
-        )
-        try:
-            return True if after is None else min(float(after), _LONGEST_WAIT)
-        except ValueError:  # an HTTP date: rare enough to fall back to the usual backoff
-            return True
-    return isinstance(error, ModelAPIError)

@@ -49,9 +49,8 @@ class Ledger:
         self.check()
         self.calls += 1
 
-    def answered(self, tokens_in: int, tokens_out: int, requests: int = 1) -> None:
-        """Enter what one call used; `requests` above one are follow-ups inside it, each a call of its own."""
-        self.calls += max(requests - 1, 0)
+    def answered(self, tokens_in: int, tokens_out: int) -> None:
+        """Enter what one call used."""
         self.tokens_in += tokens_in
         self.tokens_out += tokens_out
 

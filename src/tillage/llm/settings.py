@@ -17,12 +17,17 @@ class LLMSettings(Spec):
 
     `price_in` and `price_out` are money per million tokens; they are never guessed, so a ledger over an
     endpoint without prices counts tokens and reports 0 money.
+
+    `output` is how an answer of a given form is asked for: by the endpoint's JSON schema mode, as a tool
+    call, or in words. `mode` is how plans are made: by a conversation with tools, as one draft of whole
+    recipes, or step by step from a menu, for models too weak for either.
     """
 
     url: str
     model: str
     key: SecretStr = SecretStr("none")
     output: Literal["schema", "tool", "prompt"] = "schema"
+    mode: Literal["tools", "draft", "steps"] = "tools"
     temperature: float = Field(default=0.0, ge=0)
     max_output_tokens: int = Field(default=4096, ge=1)
     timeout_seconds: float = Field(default=120.0, gt=0)
@@ -35,7 +40,7 @@ class LLMSettings(Spec):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> LLMSettings | None:
-        """Settings from `TILLAGE_LLM_URL`, `_MODEL`, `_KEY`, `_OUTPUT`, `_PRICE_IN`, `_PRICE_OUT`, `_MAX_*`.
+        """Settings from `TILLAGE_LLM_URL`, `_MODEL`, `_KEY` and so on, a variable a field.
 
         None when no URL is set; `UserError` when a URL is set without a model or a value is malformed.
         """
@@ -45,6 +50,9 @@ class LLMSettings(Spec):
             "model",
             "key",
             "output",
+            "mode",
+            "timeout_seconds",
+            "attempts",
             "price_in",
             "price_out",
             "max_calls",
