@@ -222,7 +222,7 @@ def test_an_operator_that_raises_fails_the_run_by_name(
     what, workspace = recipe(write_raw(tmp_path / "raw"), Breaks()), home(tmp_path)
     with pytest.raises(WorkFailed, match="a stage failed") as caught:
         run_quietly(what, workspace)
-    assert "stage breaks, shard-00000" in str(caught.value)
+    assert "stage breaks, shard-" in str(caught.value)
     assert "division by zero" in str(caught.value)
     assert (capfd.readouterr().err, caplog.records) == ("", [])
     assert json.loads(next(workspace.runs.glob("*/run.json")).read_text())["status"] == "failed"

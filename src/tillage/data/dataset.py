@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Schema
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from tillage.core.errors import UserError, WorkFailed
 from tillage.core.workspace import check_writable
+from tillage.data.tablefiles import alone, content_name, file_damage, link
+from tillage.kernels.digest import add_digests
+from tillage.kernels.hashing import hash_strings
 
 LINEAGE = "tillage"
 """The key of a commit's metadata that holds the lineage as JSON text."""
+_KEEP_LOG = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+"""The log is the lineage: Delta would drop entries of more than 30 days, and their versions with them."""
+_EMPTY = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True)
 class Version:
-    """One commit: its number, the run that made it, rows and the digest of its content."""
+    """One commit: its number, when it was made (seconds since the epoch) and what it came from."""
 
     version: int
+    time: float
     lineage: dict[str, Any]
 
 
@@ -57,55 +63,76 @@ class Dataset:
         """Make a new version of exactly these Parquet files; the number of the version.
 
         The files are linked (or copied) into the table's folder, and one log entry makes them visible: a
-        commit that dies half way leaves the table as it was. A commit with the run and digest of an earlier
-        version adds nothing and gives that version's number.
+        commit that dies half way leaves the table as it was. Files that the newest version has already stay
+        as they are. If it is of the same run and digest, and whole, nothing is added and its number is given.
+        Commits to one table, from whatever process, come one after the other.
 
         Raises:
             UserError: the folder cannot be written.
             WorkFailed: the table refused the commit.
         """
-        known = self.find(lineage["run"], lineage["digest"])
-        if known is not None:
-            return known
         check_writable(self.path)
-        # Named by content: another version's files are never replaced.
-        stem = f"{lineage['run']}-{lineage['digest'][:12]}"
-        adds = [self._add(path, f"{stem}-{n:05d}") for n, path in enumerate(files)]
-        actions: list[AddAction | RemoveAction] = [*adds]
-        properties = CommitProperties(custom_metadata={LINEAGE: json.dumps(lineage, ensure_ascii=False)})
-        try:
-            if self.exists():
-                DeltaTable(str(self.path)).create_write_transaction(
-                    actions, "overwrite", schema, commit_properties=properties
-                )
-            else:
-                create_table_with_add_actions(
-                    str(self.path),
-                    Schema.from_arrow(schema),
-                    adds,
-                    mode="error",
-                    commit_properties=properties,
-                )
-        except DeltaError as error:
-            raise WorkFailed("the dataset refused the commit", where=self.path, got=str(error)) from error
-        self.version = DeltaTable(str(self.path)).version()
-        return self.version
+        with alone(self.path):
+            known = self._known(files, lineage)
+            if known is not None:
+                return known
+            return self._write([self._link(path) for path in files], schema, lineage)
 
-    def find(self, run: str, digest: str) -> int | None:
-        """The version that this run committed with this content, if any."""
+    def append(self, files: Sequence[Path], schema: pa.Schema, lineage: dict[str, Any]) -> int:
+        """Make a new version of the rows of the newest one and those of `files`; the number of the version.
+
+        `lineage` gets `base`, the version that was added to; what it says of rows and bytes is of `files`
+        and becomes `added`. Appending the same run again adds nothing.
+
+        Raises:
+            UserError: other columns than the dataset has, or a row that it holds already (by id).
+            WorkFailed: the table refused the commit.
+        """
         if not self.exists():
-            return None
-        for entry in self.history():
-            if (entry.lineage.get("run"), entry.lineage.get("digest")) == (run, digest):
-                return entry.version
-        return None
+            return self.commit(files, schema, lineage)
+        with alone(self.path):
+            before = Dataset.open(self.path)
+            base = before.lineage()
+            added = {key: lineage[key] for key in ("run", "digest", "rows", "bytes")}
+            if base.get("added") == added or _same(base, lineage):
+                assert before.version is not None
+                return before.version
+            _check_columns(before.schema(), schema, self.path)
+            _check_new(before, files)
+            whole = {
+                **lineage,
+                "base": before.version,
+                "added": added,
+                "digest": add_digests(base["digest"], lineage["digest"]),
+                "rows": base["rows"] + lineage["rows"],
+                "bytes": base["bytes"] + lineage["bytes"],
+            }
+            names = [path.name for path in before.files()]
+            return self._write([*names, *(self._link(path) for path in files)], schema, whole)
+
+    def rollback(self, version: int) -> int:
+        """Make a new version that is equal to an old one; the number of the version.
+
+        Raises:
+            UserError: no such version, it is the newest already, or its files are gone.
+        """
+        old = Dataset.open(self.path, version)
+        with alone(self.path):
+            newest = Dataset.open(self.path).version
+            if version == newest:
+                raise UserError("this is the newest version already", where=self.path, got=version)
+            files = old.files()
+            gone = [str(path) for path in files if not path.exists()]
+            if gone:
+                raise UserError("files of this version are gone", where=self.path, got=gone[0])
+            lineage = {**old.lineage(), "rolled_back": {"from": newest, "to": version}}
+            return self._write([path.name for path in files], old.schema(), lineage)
 
     def history(self) -> list[Version]:
         """All commits made by runs, newest first."""
-        entries = self._table().history()
         return [
-            Version(int(entry["version"]), json.loads(entry[LINEAGE]))
-            for entry in entries
+            Version(int(entry["version"]), entry["timestamp"] / 1000, json.loads(entry[LINEAGE]))
+            for entry in self._table().history()
             if LINEAGE in entry
         ]
 
@@ -131,6 +158,10 @@ class Dataset:
     def count(self) -> int:
         return sum(pq.read_metadata(path).num_rows for path in self.files())
 
+    def damage(self) -> list[str]:
+        """A sentence for each file of the version that is gone or not what was written; reads all of them."""
+        return [what for path in self.files() if (what := file_damage(path)) is not None]
+
     def batches(
         self, columns: Sequence[str] | None = None, batch_rows: int = 8192
     ) -> Iterator[pa.RecordBatch]:
@@ -152,31 +183,111 @@ class Dataset:
                 "no such version of the dataset", where=self.path, got=f"version {self.version}: {error}"
             ) from error
 
-    def _add(self, path: Path, stem: str) -> AddAction:
-        name = f"{stem}.zstd.parquet"
-        target = self.path / name
-        if not (target.exists() and target.samefile(path)):
-            _link(path, target)
-        stat = target.stat()
-        rows = pq.read_metadata(target).num_rows
+    def _known(self, files: Sequence[Path], lineage: dict[str, Any]) -> int | None:
+        """The newest version, if it is of this run and digest and its files are whole."""
+        if not self.exists():
+            return None
+        newest = Dataset.open(self.path)
+        if not _same(newest.lineage(), lineage):
+            return None
+        # What is one file with the run's own was checked when the run took it up.
+        given = {(s.st_dev, s.st_ino) for s in (path.stat() for path in files)}
+        for path in newest.files():
+            found = path.stat() if path.exists() else None
+            if (found is None or (found.st_dev, found.st_ino) not in given) and file_damage(path):
+                return None
+        return newest.version
+
+    def _link(self, path: Path) -> str:
+        """Bring a file into the table's folder; its name there."""
+        name = content_name(path)
+        link(path, self.path / name)
+        return name
+
+    def _write(self, names: Sequence[str], schema: pa.Schema, lineage: dict[str, Any]) -> int:
+        """One log entry after which the table holds exactly the files `names` of its folder."""
+        properties = CommitProperties(custom_metadata={LINEAGE: json.dumps(lineage, ensure_ascii=False)})
+        try:
+            if not self.exists():
+                create_table_with_add_actions(
+                    str(self.path),
+                    Schema.from_arrow(schema),
+                    [self._add(name) for name in names],
+                    mode="error",
+                    commit_properties=properties,
+                    post_commithook_properties=_KEEP_LOG,
+                )
+            else:
+                self._replace(names, schema, properties)
+        except DeltaError as error:
+            raise WorkFailed("the dataset refused the commit", where=self.path, got=str(error)) from error
+        self.version = DeltaTable(str(self.path)).version()
+        return self.version
+
+    def _replace(self, names: Sequence[str], schema: pa.Schema, properties: CommitProperties) -> None:
+        table = DeltaTable(str(self.path))
+        old = {Path(uri).name: size for uri, size in _sizes(table)}
+        adds: list[AddAction | RemoveAction] = [self._add(name) for name in names if name not in old]
+        if table.schema() == Schema.from_arrow(schema):
+            gone = sorted(old.keys() - set(names))
+            now = int(time.time() * 1000)
+            actions, mode = [*adds, *(RemoveAction(name, True, now, old[name]) for name in gone)], "append"
+        else:
+            # Another schema replaces the table's; files of the old one are never among the new.
+            actions, mode = adds, "overwrite"
+        table.create_write_transaction(
+            actions,
+            mode,
+            Schema.from_arrow(schema),
+            commit_properties=properties,
+            post_commithook_properties=_KEEP_LOG,
+        )
+
+    def _add(self, name: str) -> AddAction:
+        stat = (self.path / name).stat()
+        rows = pq.read_metadata(self.path / name).num_rows
         return AddAction(
             name, stat.st_size, {}, int(stat.st_mtime * 1000), True, json.dumps({"numRecords": rows})
         )
 
 
-def _link(path: Path, target: Path) -> None:
-    """Hard link or copy, so that `target` appears whole or not at all."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    with suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        os.link(path, temporary)
-    except OSError:
-        shutil.copy2(path, temporary)
-    temporary.replace(target)
-    # replace() does nothing when both names are links to one file already.
-    with suppress(FileNotFoundError):
-        temporary.unlink()
+def _same(known: dict[str, Any], lineage: dict[str, Any]) -> bool:
+    return (known.get("run"), known.get("digest")) == (lineage["run"], lineage["digest"])
+
+
+def _sizes(table: DeltaTable) -> list[tuple[str, int]]:
+    actions = pa.table(table.get_add_actions(flatten=True))
+    paths, sizes = actions.column("path").to_pylist(), actions.column("size_bytes").to_pylist()
+    return list(zip(paths, sizes, strict=True))
+
+
+def _check_columns(have: pa.Schema, new: pa.Schema, where: Path) -> None:
+    if Schema.from_arrow(have) != Schema.from_arrow(new):
+        differing = sorted({str(f) for f in have} ^ {str(f) for f in Schema.from_arrow(new).to_arrow()})
+        raise UserError(
+            "rows with other columns cannot be appended",
+            where=where,
+            got=", ".join(differing)[:300],
+            expected="the columns and types of the newest version",
+            hint="replace the version instead, or bring the recipe's steps into line",
+        )
+
+
+def _check_new(before: Dataset, files: Sequence[Path]) -> None:
+    """`UserError` if a row of `files` is in the dataset already; holds 8 bytes for each row of both."""
+    old = np.sort(np.concatenate([_EMPTY, *(hash_strings(b.column("id")) for b in before.batches(["id"]))]))
+    for path in files:
+        ids = pq.read_table(path, columns=["id"]).column("id")
+        hashed = hash_strings(ids)
+        place = np.searchsorted(old, hashed)
+        twice = np.flatnonzero(old[np.minimum(place, len(old) - 1)] == hashed) if len(old) else []
+        if len(twice):
+            raise UserError(
+                "rows that the dataset holds already cannot be appended",
+                where=before.path,
+                got=f"{len(twice)} of {len(ids)} rows of {path.name}, the first is {ids[int(twice[0])]}",
+                hint="run the recipe over all files without appending: finished work is reused",
+            )
 
 
 def _large(batch: pa.RecordBatch, columns: list[str] | None) -> pa.RecordBatch:

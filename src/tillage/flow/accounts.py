@@ -13,6 +13,7 @@ from tillage.core.errors import WorkFailed
 from tillage.core.events import StepAccount
 from tillage.data.schema import DETAIL, DROP, ID, QUARANTINE_STEP, TEXT
 from tillage.flow.compile import Stage
+from tillage.kernels.digest import add_digests
 
 EXAMPLES = 3
 EXCERPT = 400
@@ -93,12 +94,6 @@ class Stats:
             for group, n in sorted(self.rows.items())
             if group.startswith(prefix)
         }
-
-
-def add_digests(a: str, b: str) -> str:
-    """The digest of both tables together: each half of a `TableDigest` is a sum modulo 2^64."""
-    halves = [(int(a[i : i + 16], 16) + int(b[i : i + 16], 16)) % 2**64 for i in (0, 16)]
-    return "".join(f"{half:016x}" for half in halves)
 
 
 def account(run: str, stage: Stage, stats: Stats, first: bool) -> list[StepAccount]:

@@ -21,7 +21,7 @@ from tillage.data.schema import DROP, TEXT
 from tillage.flow.recipe import Recipe
 from tillage.ops.base import Annotate, Corpus, Operator, mark_drops, settled
 
-VERSION = 1
+VERSION = 2
 """Raised when the engine's results change, so that cached stages are not reused."""
 
 FIT_COLUMNS = ("id", "domain", "source", "line")
@@ -60,7 +60,7 @@ class Stage:
         return [i for i, action in enumerate(self.actions) if isinstance(action.op, Corpus)]
 
     def fingerprint(self, before: str) -> str:
-        """`before` is the fingerprint of the inputs or of the stage before."""
+        """`before` is the fingerprint of the stage before; what files were read does not enter."""
         actions = [action.canonical() for action in self.actions]
         keys = [key.canonical() for key in self.keys]
         return fingerprint("stage", VERSION, before, actions, keys, self.final)

@@ -9,9 +9,9 @@ from typing import Any
 
 from tillage.core.errors import UserError, nearest
 from tillage.core.events import StepAccount
+from tillage.core.whole import process_lives
 from tillage.core.workspace import Workspace
 from tillage.flow.recipe import Recipe
-from tillage.flow.shards import process_lives
 
 RECORD, RECIPE, EVENTS = "run.json", "recipe.yaml", "events.jsonl"
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shutil
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +25,7 @@ from tillage.core.events import (
     Started,
     StepAccount,
 )
+from tillage.core.lock import hold
 from tillage.core.spec import fingerprint
 from tillage.core.workspace import Workspace, check_writable, write_atomic
 from tillage.data.dataset import Dataset
@@ -37,10 +37,14 @@ from tillage.flow.accounts import ALIVE, account
 from tillage.flow.check import require
 from tillage.flow.compile import Stage, compile_stages
 from tillage.flow.history import EVENTS, RECIPE, RECORD
+from tillage.flow.incremental import Unit
 from tillage.flow.recipe import Recipe, input_fingerprint
 from tillage.flow.result import RunResult, quarantined
 from tillage.flow.sample import take_sample
-from tillage.flow.stages import SHARD_BYTES, Done, StageRunner, carried
+from tillage.flow.stages import SHARD_BYTES, Done, StageRunner, carried, raw_units
+
+Commit = Literal["replace", "append"] | None
+LOCK = "lock"
 
 
 def run(
@@ -50,26 +54,31 @@ def run(
     *,
     runner: engine.Runner = "native",
     fresh: bool = False,
-    commit: bool = True,
+    commit: Commit = "replace",
     documents: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> RunResult:
     """Execute `recipe` and commit what it keeps as a new version of its dataset.
 
+    What earlier runs with the same steps did to the same files is not done again: after new files have come,
+    these alone are processed, and corpus steps decide anew over the keys of all rows.
+
     Args:
         log: gets every event; they are also written to the run's folder.
         fresh: do everything again, even what is finished.
+        commit: replace the rows of the dataset's newest version, append to them, or (None) leave it alone.
         documents: a Parquet file of raw rows (columns of `data.schema.BASE` and more) to use instead of the
             sources; see `sample_run`.
         shard_bytes: bytes of input to a query; does not change results.
 
     Raises:
-        UserError: the contract does not hold, no input or one that changed, an output that is not writable.
+        UserError: the contract does not hold, no input or one that changed, an output that is not writable,
+            or another process is at the same run.
         WorkFailed: accounts that do not balance, too much in quarantine, a query that failed.
     """
     workspace.check_writable()
     target = recipe.dataset_path(workspace)
-    if commit:
+    if commit is not None:
         check_writable(target.parent)
         if target.exists() and not target.is_dir():
             raise UserError("the dataset's path is a file", where=target, hint="name another dataset")
@@ -96,7 +105,7 @@ def sample_run(
     if not isinstance(documents, Path):
         workspace.check_writable()
         documents = take_sample(recipe.sources, workspace, documents, recipe.seed)
-    return run(recipe, workspace, log, runner=runner, commit=False, documents=documents)
+    return run(recipe, workspace, log, runner=runner, commit=None, documents=documents)
 
 
 class _Run:
@@ -109,7 +118,7 @@ class _Run:
         log: EventLog | None,
         runner: engine.Runner,
         fresh: bool,
-        commit: bool,
+        commit: Commit,
         documents: Path | None,
         shard_bytes: int,
     ) -> None:
@@ -139,7 +148,7 @@ class _Run:
             "run": self.id,
             "recipe": recipe.name,
             "fingerprint": self.mark,
-            "kind": "run" if commit else "sample" if documents is not None else "trial",
+            "kind": "run" if commit is not None else "sample" if documents is not None else "trial",
             "status": "running",
             "started": time.time(),
             "pid": os.getpid(),
@@ -148,13 +157,25 @@ class _Run:
             "version": __version__,
             "inputs": self.versions,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _set_aside(self.folder / EVENTS)
-        self.log = EventLog(self.folder / EVENTS, [log.emit] if log is not None else [])
-        # The frame of a run belongs in its own log; a log above has a frame of its own.
-        self.own = EventLog(self.folder / EVENTS)
+        self.above = log
 
     def execute(self, target: Path) -> RunResult:
+        """Do the run, unless another process is at it: their results would be the same."""
+        with hold(self.folder / LOCK, wait=False) as other:
+            if other is not None:
+                raise UserError(
+                    "another process is at the same run",
+                    where=self.folder,
+                    got=f"process {other}" if other else None,
+                    hint="wait for it: the same recipe over the same input gives the same rows",
+                )
+            _set_aside(self.folder / EVENTS)
+            self.log = EventLog(self.folder / EVENTS, [self.above.emit] if self.above is not None else [])
+            # The frame of a run belongs in its own log; a log above has a frame of its own.
+            self.own = EventLog(self.folder / EVENTS)
+            return self._execute(target)
+
+    def _execute(self, target: Path) -> RunResult:
         write_atomic(self.folder / RECIPE, self.recipe.to_yaml())
         self._save()
         self.own.emit(Started("run", self.id, self.recipe.seed, __version__))
@@ -176,30 +197,31 @@ class _Run:
 
     def _work(self, target: Path) -> RunResult:
         stages = compile_stages(self.recipe)
-        runner = StageRunner(self.workspace.stages, self.log, self.runner, self.shard_bytes)
+        runner = StageRunner(
+            self.workspace.stages, self.log, self.runner, self.shard_bytes, self.inputs, self.fresh
+        )
         if self.inputs is not None:
             for path in self.inputs.empty_files():
                 self.log.emit(Note(f"{path} is empty", "warning"))
             for text in self.inputs.unseen:
                 self.log.emit(Note(text, "warning"))
-            shards = runner.raw_shards(self.inputs)
+            units = raw_units(self.inputs)
         else:
             assert self.documents is not None
-            shards = runner.file_shards([self.documents], self.inputs_mark)
+            size, count = self.documents.stat().st_size, pq.read_metadata(self.documents).num_rows
+            units = [Unit(f"{self.inputs_mark}/rows", size, file=self.documents, rows=count)]
         accounts: list[StepAccount] = []
         done: list[Done] = []
-        before, schema = self.inputs_mark, self.schema
+        schema = self.schema
+        before = fingerprint("rows", str(schema))
         for number, stage in enumerate(stages):
-            if self.fresh:
-                _forget(stage, before, self.workspace.stages)
-            finished = runner.run(stage, shards, schema, before)
+            finished = runner.run(stage, units, schema, before)
             done.append(finished)
             if number == 0:
                 self._check_quarantine(finished)
             accounts += account(self.id, stage, finished.stats, number == 0)
             before, schema = finished.fingerprint, carried(stage, finished)
-            if number + 1 < len(stages):
-                shards = runner.file_shards(finished.kept(), before)
+            units = finished.units()
         return self._finish(target, stages, done, accounts)
 
     def _finish(
@@ -213,7 +235,7 @@ class _Run:
         digest = last.stats.digest
         rows, size = last.stats.alive, (last.stats.bytes.get(ALIVE) or [0])[-1]
         dataset = None
-        if self.commit:
+        if self.commit is not None:
             dataset = (str(target), self._commit(target, last, schema, accounts, rows, size))
         result = RunResult(
             run=self.id,
@@ -257,10 +279,11 @@ class _Run:
             "tillage": __version__,
         }
         dataset = Dataset(target)
-        known = dataset.find(self.id, last.stats.digest)
-        version = dataset.commit(last.kept(), schema, lineage)
-        if known is not None:
-            self.log.emit(Note(f"version {known} of {target} already holds this run"))
+        newest = Dataset.open(target).version if dataset.exists() else None
+        put = dataset.append if self.commit == "append" else dataset.commit
+        version = put(last.kept(), schema, lineage)
+        if version == newest:
+            self.log.emit(Note(f"version {version} of {target} already holds this run"))
         self.log.emit(Committed(str(target), version, rows, size, last.stats.digest, lineage))
         return version
 
@@ -319,11 +342,6 @@ def _latest_first(done: list[Done]) -> list[list[pa.Field]]:
         seen.update(f.name for f in fields)
         out.append(fields)
     return out
-
-
-def _forget(stage: Stage, before: str, stages: Path) -> None:
-    for mark in [stage.fingerprint(before), *(stage.fit_fingerprint(before, i) for i in stage.fits())]:
-        shutil.rmtree(stages / mark, ignore_errors=True)
 
 
 def _set_aside(path: Path) -> None:

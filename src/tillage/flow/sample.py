@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from tillage.core.errors import UserError
 from tillage.core.spec import fingerprint
+from tillage.core.whole import make_whole, sweep
 from tillage.core.workspace import Workspace
 from tillage.data.reader import plan, read_all
 from tillage.data.schema import ID
 from tillage.data.sources import Source
-from tillage.flow.shards import make_whole, sweep
 from tillage.kernels.hashing import hash_strings
 
 ROWS = "rows.parquet"

@@ -1,12 +1,9 @@
-"""Files of finished work: shards and artifacts appear whole under their final name, or not at all."""
+"""The files of a shard: rows kept, rows dropped, what was counted."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,45 +133,3 @@ def write_stats(folder: Path, stats: Stats) -> None:
 
 def read_stats(folder: Path) -> Stats:
     return Stats(**json.loads((folder / STATS).read_text(encoding="utf-8")))
-
-
-def make_whole(folder: Path, fill: Callable[[Path], None]) -> bool:
-    """Make `folder` by filling a temporary one and renaming it; False if it was there already.
-
-    A process that dies half way leaves only a temporary folder, which `sweep` removes.
-    """
-    if folder.exists():
-        return False
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        fill(temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            # Another process finished the same work first: its result is as good as ours.
-            if not folder.exists():
-                raise
-            return False
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return True
-
-
-def sweep(folder: Path) -> None:
-    """Remove what dead processes left unfinished in `folder`."""
-    for temporary in folder.glob(".*.tmp"):
-        owner = temporary.name.split(".")[-3]
-        if owner.isdigit() and not process_lives(int(owner)):
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def process_lives(pid: int) -> bool:
-    """Whether a process with this number runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,7 +1,8 @@
-"""Runs one stage after the other: fits, shards, manifests; finished work is found again by fingerprint."""
+"""Runs one stage after the other: fits, shards; finished work is found again by the content that it read."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,36 +16,19 @@ from daft import DataFrame
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Note, StageDone
 from tillage.core.spec import fingerprint
-from tillage.data.files import Part, check_unchanged
+from tillage.core.whole import discard, make_whole, sweep
+from tillage.data.files import check_unchanged
 from tillage.data.reader import Inputs, counted, no_rows, raise_left, rows
 from tillage.data.schema import BASE, DETAIL, DROP
 from tillage.flow import engine
 from tillage.flow.accounts import Stats, check_balance
 from tillage.flow.compile import Action, Stage, advance, enter, fit_frame, key_names, with_keys
-from tillage.flow.shards import (
-    dropped_files,
-    kept_files,
-    make_whole,
-    read_stats,
-    storable_schema,
-    sweep,
-    write_stats,
-)
+from tillage.flow.incremental import Decided, Unit, content, group, hashed_ids, known_groups, write_units
+from tillage.flow.shards import dropped_files, kept_files, read_stats, storable_schema, write_stats
 from tillage.ops.base import Corpus
 
 SHARD_BYTES = 128 << 20
 COUNTS = "counts"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """What one query reads: parts of raw files, or Parquet files of rows (`count` of them) made before."""
-
-    name: str
-    bytes: int
-    parts: tuple[Part, ...] = ()
-    files: tuple[Path, ...] = ()
-    count: int = 0
 
 
 @dataclass
@@ -55,15 +39,47 @@ class Done:
     fingerprint: str
     shards: list[Path]
     stats: Stats
-    reused: bool = False
+    made: int = 0
     seconds: float = 0.0
     schema: pa.Schema = field(default_factory=lambda: BASE)
+
+    @property
+    def reused(self) -> bool:
+        """Whether all of it was there already."""
+        return self.made == 0
 
     def kept(self) -> list[Path]:
         return [path for shard in self.shards for path in kept_files(shard)]
 
     def dropped(self) -> list[Path]:
         return [path for shard in self.shards for path in dropped_files(shard)]
+
+    def units(self) -> list[Unit]:
+        """What the next stage reads."""
+        return [
+            Unit(
+                f"{self.fingerprint}/{shard.name}/{path.name}",
+                path.stat().st_size,
+                file=path,
+                rows=pq.read_metadata(path).num_rows,
+            )
+            for shard in self.shards
+            for path in kept_files(shard)
+        ]
+
+
+def raw_units(inputs: Inputs) -> list[Unit]:
+    """The parts of the input files, named by the content of their file and how their source reads it."""
+    digests = {(file.source, file.name): file.digest for file in inputs.files}
+    how = [source.canonical() for source in inputs.sources]
+    return [
+        Unit(
+            fingerprint(how[p.source], p.name, digests[p.source, p.name], p.start, p.stop, p.first),
+            p.bytes,
+            part=p,
+        )
+        for p in inputs.parts
+    ]
 
 
 class StageRunner:
@@ -75,55 +91,41 @@ class StageRunner:
         log: EventLog,
         runner: engine.Runner,
         shard_bytes: int = SHARD_BYTES,
+        inputs: Inputs | None = None,
+        fresh: bool = False,
     ) -> None:
         self.folder, self.log, self.shard_bytes = folder, log, shard_bytes
         self.runner: engine.Runner = runner
-        self.inputs: Inputs | None = None
+        self.inputs, self.fresh = inputs, fresh
 
-    def raw_shards(self, inputs: Inputs) -> list[Shard]:
-        """Parts in the order of the files, to about `shard_bytes` each."""
-        self.inputs = inputs
-        groups = _group(inputs.parts, [part.bytes for part in inputs.parts], self.shard_bytes)
-        return [
-            Shard(
-                _shard_name(i, [(p.name, p.start, p.stop) for p in group]), sum(p.bytes for p in group), group
-            )
-            for i, group in enumerate(groups)
-        ]
+    def run(self, stage: Stage, units: list[Unit], schema: pa.Schema, before: str) -> Done:
+        """Fit what must be fitted, then write every shard that is not there yet.
 
-    def file_shards(self, files: Sequence[Path], content: str) -> list[Shard]:
-        """Parquet files of rows; `content` is the fingerprint of what made them."""
-        sizes = [path.stat().st_size for path in files]
-        groups = _group(tuple(files), sizes, self.shard_bytes)
-        shards: list[Shard] = []
-        for i, group in enumerate(groups):
-            count = sum(pq.read_metadata(path).num_rows for path in group)
-            size = sum(path.stat().st_size for path in group)
-            name = _shard_name(i, [content, *(f"{path.parent.name}/{path.name}" for path in group)])
-            shards.append(Shard(name, size, files=group, count=count))
-        return shards
-
-    def run(self, stage: Stage, shards: list[Shard], schema: pa.Schema, before: str) -> Done:
-        """Fit what must be fitted, then write every shard that is not there yet."""
+        Args:
+            units: all that the stage reads.
+            before: the fingerprint of the steps that made them, whatever the input files were.
+        """
         begun = time.monotonic()
         mark = stage.fingerprint(before)
         folder = self.folder / mark
         folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
         sweep(folder)
-        artifacts = self._fit(stage, shards, schema, before)
+        artifacts = self._fit(stage, units, schema, before)
+        decided = [Decided(artifacts[id]) for id in sorted(artifacts)]
         plan = self._plan(stage, no_rows(schema), artifacts)
         out_schema = storable_schema(plan.schema().to_pyarrow_schema())
         total, made = Stats(), 0
         paths: list[Path] = []
-        for shard in shards:
-            path = folder / shard.name
-            made += self._shard(stage, shard, schema, path, artifacts)
+        known = [] if self.fresh else known_groups(folder)
+        for chosen in group(units, known, self.shard_bytes):
+            path = folder / _shard_name(chosen, decided)
+            made += self._shard(stage, chosen, schema, path, artifacts)
             paths.append(path)
             stats = read_stats(path)
             check_balance(stage, stats)
             total.merge(stats)
-        done = Done(folder, mark, paths, total, made == 0, time.monotonic() - begun, out_schema)
+        done = Done(folder, mark, paths, total, made, time.monotonic() - begun, out_schema)
         size = sum(columns[-1] for columns in total.bytes.values())
         steps = [action.id for action in stage.steps]
         written = sum(total.rows.values())
@@ -131,58 +133,73 @@ class StageRunner:
         return done
 
     def _shard(
-        self, stage: Stage, shard: Shard, schema: pa.Schema, path: Path, artifacts: dict[str, Path]
+        self,
+        stage: Stage,
+        units: Sequence[Unit],
+        schema: pa.Schema,
+        path: Path,
+        artifacts: dict[str, Path],
     ) -> bool:
+        parts = tuple(unit.part for unit in units if unit.part is not None)
+
         def fill(folder: Path) -> None:
             counts = folder / COUNTS
             counts.mkdir()
-            frame = self._plan(stage, self._read(shard, schema, counts), artifacts)
+            frame = self._plan(stage, self._read(units, schema, counts), artifacts)
             writer = engine.FileWriter(folder, stage.bytes_columns(), key_names(stage), stage.final)
             try:
                 stats = engine.write(frame, writer, self.runner)
             except Exception as error:
                 # Foreign exceptions are named here, and nowhere else.
                 raise_left(counts)
-                for part in shard.parts:
+                for part in parts:
                     check_unchanged(part)
                 if isinstance(error, UserError):
                     raise
-                raise engine.named(error, f"stage {stage.name}, {shard.name}") from error
-            for part in shard.parts:
+                raise engine.named(error, f"stage {stage.name}, {path.name}") from error
+            for part in parts:
                 check_unchanged(part)
             read = counted(counts)
-            stats.rows_in = sum(read.values()) if shard.parts else shard.count
+            stats.rows_in = sum(read.values()) if parts else sum(unit.rows for unit in units)
             for name in sorted(name for name, n in read.items() if n == 0):
                 self.log.emit(Note(f"{name} holds no rows", "warning"))
             write_stats(folder, stats)
+            write_units(folder, units)
+            shutil.rmtree(counts)
 
-        return make_whole(path, fill)
+        if self.fresh:
+            discard(path)
+        return make_whole(path, fill, self._damaged)
+
+    def _damaged(self, what: str) -> None:
+        self.log.emit(Note(f"finished work is damaged and is done again: {what}", "warning"))
 
     def _plan(self, stage: Stage, frame: DataFrame, artifacts: dict[str, Path]) -> DataFrame:
         done = with_keys(advance(enter(frame), stage.actions, artifacts), stage.keys)
         own = {DROP, DETAIL, *stage.bytes_columns(), *key_names(stage)}
         return done.select(*(n for n in done.column_names if not n.startswith("_") or n in own))
 
-    def _read(self, shard: Shard, schema: pa.Schema, counts: Path) -> DataFrame:
-        if shard.parts:
+    def _read(self, units: Sequence[Unit], schema: pa.Schema, counts: Path) -> DataFrame:
+        parts = tuple(unit.part for unit in units if unit.part is not None)
+        if parts:
             assert self.inputs is not None
-            return rows(self.inputs, shard.parts, counts)
-        return _read_rows(list(shard.files), schema)
+            return rows(self.inputs, parts, counts)
+        return _read_rows(_files(units), schema)
 
-    def _fit(self, stage: Stage, shards: list[Shard], schema: pa.Schema, before: str) -> dict[str, Path]:
+    def _fit(self, stage: Stage, units: list[Unit], schema: pa.Schema, before: str) -> dict[str, Path]:
         artifacts: dict[str, Path] = {}
         for position in stage.fits():
             action = stage.actions[position]
-            folder = self.folder / stage.fit_fingerprint(before, position)
-            self._fit_one(action, stage.actions[:position], shards, schema, folder, artifacts)
-            artifacts[action.id] = folder
+            mark = stage.fit_fingerprint(fingerprint(before, content(units)), position)
+            self._fit_one(action, stage.actions[:position], units, schema, self.folder / mark, artifacts)
+            artifacts[action.id] = self.folder / mark
         return artifacts
 
     def _fit_one(
         self,
         action: Action,
         prefix: Sequence[Action],
-        shards: list[Shard],
+        units: Sequence[Unit],
         schema: pa.Schema,
         folder: Path,
         artifacts: dict[str, Path],
@@ -190,10 +207,9 @@ class StageRunner:
         op = action.op
         assert isinstance(op, Corpus)
         begun = time.monotonic()
-        files = [path for shard in shards for path in shard.files]
 
         def fill(target: Path) -> None:
-            frame = advance(_read_rows(files, schema), prefix, artifacts)
+            frame = advance(_read_rows(_files(units), schema), prefix, artifacts)
             try:
                 op.fit(fit_frame(frame, op), target)
             except UserError:
@@ -201,10 +217,24 @@ class StageRunner:
             except Exception as error:
                 raise engine.named(error, f"fit of step {action.id}") from error
 
-        made = make_whole(folder, fill)
-        count = sum(shard.count for shard in shards)
+        if self.fresh:
+            discard(folder)
+        made = make_whole(folder, fill, self._damaged)
+        count = sum(unit.rows for unit in units)
         seconds = round(time.monotonic() - begun, 3)
         self.log.emit(StageDone(f"fit:{action.id}", [action.id], count, 0, seconds, not made))
+
+
+def _files(units: Sequence[Unit]) -> list[Path]:
+    return [unit.file for unit in units if unit.file is not None]
+
+
+def _shard_name(units: Sequence[Unit], decided: Sequence[Decided]) -> str:
+    keys = [unit.key for unit in units]
+    if not decided:
+        return f"shard-{fingerprint(keys)}"
+    ids = hashed_ids(units)
+    return f"shard-{fingerprint(keys, [one.mark(ids) for one in decided])}"
 
 
 def _read_rows(files: list[Path], schema: pa.Schema) -> DataFrame:
@@ -224,23 +254,3 @@ def carried(stage: Stage, done: Done) -> pa.Schema:
     internal = {DROP: BASE.field(DROP), DETAIL: BASE.field(DETAIL)}
     gone = {*internal, *stage.bytes_columns()}
     return pa.schema([*(f for f in done.schema if f.name not in gone), *internal.values()])
-
-
-def _group(items: tuple, sizes: Sequence[int], limit: int) -> list[tuple]:
-    """Consecutive items, to at most `limit` bytes a group unless one alone is larger."""
-    groups: list[tuple] = []
-    held: list = []
-    total = 0
-    for item, size in zip(items, sizes, strict=True):
-        if held and total + size > limit:
-            groups.append(tuple(held))
-            held, total = [], 0
-        held.append(item)
-        total += size
-    if held:
-        groups.append(tuple(held))
-    return groups
-
-
-def _shard_name(number: int, content: object) -> str:
-    return f"shard-{number:05d}-{fingerprint(content)[:8]}"

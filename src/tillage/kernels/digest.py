@@ -37,13 +37,7 @@ class TableDigest:
             TypeError: a column's type has no hash (maps, unions, decimals).
             KeyError: a column is missing.
         """
-        names = sorted(set(batch.schema.names if columns is None else columns))
-        lanes = np.zeros((2, batch.num_rows), np.uint64)
-        for name in names:
-            column = batch.column(name)
-            if isinstance(column, pa.ChunkedArray):
-                column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
-            _fold(lanes, _hash_column(column), _hash_name(name))
+        lanes = row_lanes(batch, columns)
         self._add(batch.num_rows, *(int(s) for s in _finish(lanes)))
         return self
 
@@ -59,6 +53,23 @@ class TableDigest:
     def _add(self, rows: int, a: int, b: int) -> None:
         self.rows += rows
         self._sums = ((self._sums[0] + a) % 2**64, (self._sums[1] + b) % 2**64)
+
+
+def add_digests(a: str, b: str) -> str:
+    """The digest of both tables together: each half of a `TableDigest` is a sum modulo 2^64."""
+    halves = [(int(a[i : i + 16], 16) + int(b[i : i + 16], 16)) % 2**64 for i in (0, 16)]
+    return "".join(f"{half:016x}" for half in halves)
+
+
+def row_lanes(batch: pa.RecordBatch, columns: Sequence[str] | None = None) -> Lanes:
+    """Two 64-bit hashes of each row over `columns` (default all), (2, rows); errors as of `TableDigest`."""
+    lanes = np.zeros((2, batch.num_rows), np.uint64)
+    for name in sorted(set(batch.schema.names if columns is None else columns)):
+        column = batch.column(name)
+        if isinstance(column, pa.ChunkedArray):
+            column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        _fold(lanes, _hash_column(column), _hash_name(name))
+    return lanes
 
 
 def _hash_name(name: str) -> np.uint64:

@@ -84,7 +84,7 @@ class _Job:
         current = planned.chosen
         prepared = self._prepare(current)
         with phase(self.log, "tokenise", "tokenise the prepared and the raw rows"):
-            raw = run(build(self.frozen, "raw", []), self.workspace, None, commit=False)
+            raw = run(build(self.frozen, "raw", []), self.workspace, None, commit=None)
             everything = store_run(raw, tokenizer, self.workspace, self.log)
             store = store_dataset(prepared, tokenizer, self.workspace, self.log)
         self.arms += [
