@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr
 from tillage.core.errors import UserError
 from tillage.ops import operators
 from tillage.ops.base import Annotate, Corpus, Decisions, Filter, Map, Operator, mark_drops, settled
-from tillage.ops.conformance import conform, digest, example_rows, execute
+from tillage.ops.conformance import conform, digest, example_rows, execute, with_inputs
 from tillage.ops.udf import measure, with_measures
 
 OURS = [name for name, cls in operators if cls.__module__.startswith("tillage.ops.")]
@@ -70,6 +70,7 @@ def test_any_texts_in_any_order_and_split(name, target, texts, seed):
         [pa.array([row[i] for row in rows], kind) for i, kind in enumerate(schema.types)], schema=schema
     )
     op = example(name, target)
+    table = with_inputs(op, table)
     whole = execute(op, table)
     assert whole.column("id").to_pylist() == table.column("id").to_pylist()
     order = list(range(len(rows)))
@@ -261,6 +262,10 @@ def test_the_first_true_reason_is_kept_and_null_is_not_true():
     frame = daft.from_pydict({"n": [1, 5, 9, None], "_drop": [None, None, "old:why", None]})
     marked = mark_drops(frame, "s", {"big": col("n") > 4, "odd": (col("n") % 2) == 1})
     assert marked.to_pydict()["_drop"] == ["s:odd", "s:big", "old:why", None]
+    frame = daft.from_pydict({"n": [None, 1], "m": [9, 9], "_drop": ["", ""]})
+    frame = frame.with_columns({"_drop": lit(None).cast("string")})
+    marked = mark_drops(frame, "s", {"big": col("n") > 4, "large": col("m") > 4})
+    assert marked.to_pydict()["_drop"] == ["s:large", "s:large"], "a null reason hides those after it"
 
 
 def test_applying_a_corpus_operator_without_its_artifact_is_refused():

@@ -2,8 +2,10 @@
 
 from tillage.ops import (
     c4,
+    chat,
     dedup,
     fineweb,
+    fluency,
     gopher,
     language,
     licence,
@@ -19,8 +21,10 @@ from tillage.ops.base import operators
 
 __all__ = [
     "c4",
+    "chat",
     "dedup",
     "fineweb",
+    "fluency",
     "gopher",
     "language",
     "licence",

@@ -51,7 +51,8 @@ def mark_drops(frame: DataFrame, step: str, reasons: Mapping[str, Expression]) -
     # One expression, not one a reason: nested, they would double in size with each.
     cases = when(col("_drop").not_null(), col("_drop"))
     for reason, expression in reasons.items():
-        cases = cases.when(expression, lit(f"{step}:{reason}"))
+        # In Daft a condition that is null makes the whole case null, whatever conditions follow.
+        cases = cases.when(expression.fill_null(lit(False)), lit(f"{step}:{reason}"))
     return settled(frame.with_column("_drop", cases.otherwise(lit(None).cast("string"))))
 
 

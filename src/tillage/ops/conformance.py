@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute
 from daft import DataFrame, col, pickle
 
+from tillage.data.chat import MESSAGES, MESSAGES_TYPE
 from tillage.data.schema import BASE, DROP, ID
 from tillage.kernels.digest import TableDigest
 from tillage.ops.base import Corpus, Map, Operator, mark_drops, settled
@@ -119,15 +120,36 @@ def example_rows() -> pa.Table:
     )
 
 
+def with_inputs(op: Operator, table: pa.Table) -> pa.Table:
+    """`table` with the further columns that `op` reads, if we know how to make them of the texts: chats."""
+    if MESSAGES not in op.reads() and all(MESSAGES not in need.reads() for need in op.requires()):
+        return table
+    texts = table.column("text").to_pylist()
+    roles = ("system", "user", "assistant", "user", "assistant", "tool")
+    chats: list[Any] = []
+    for row, text in enumerate(texts):
+        parts = (
+            None
+            if text is None or row % 5 == 4
+            else [text[at::3] if row % 2 else text for at in range(row % 4)]
+        )
+        chats.append(
+            None
+            if parts is None
+            else [{"role": roles[(row + i) % 6], "content": p} for i, p in enumerate(parts)]
+        )
+    return table.append_column(MESSAGES, pa.array(chats, MESSAGES_TYPE))
+
+
 def conform(op: Operator, rows: pa.Table | None = None) -> list[Violation]:
-    """The rules that `op` breaks over `rows` (default `example_rows()`); none if it conforms.
+    """The rules that `op` breaks over `rows` (default `example_rows()` `with_inputs`); none if it conforms.
 
     The rules: it pickles and is rebuilt from its fields; it works on no rows and on each row alone; results
     do not depend on how rows are split or ordered, nor on the run; it reads and writes what it declares, with
     the declared types, and nothing else; it leaves `id`, `_drop` and the number of rows alone; a map leaves
     dropped rows alone; texts come out as valid Unicode. An exception violates the rule under which it arose.
     """
-    table = example_rows() if rows is None else rows
+    table = with_inputs(op, example_rows()) if rows is None else rows
     found: list[Violation] = []
     for rule, check in _RULES.items():
         try:
