@@ -6,13 +6,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tillage.core.workspace import write_atomic
 from tillage.data.dataset import storable
-from tillage.data.schema import DETAIL, DROP
+from tillage.data.schema import DETAIL, DROP, ID
 from tillage.flow.accounts import Stats
+from tillage.flow.rowindex import keys, write_index
 from tillage.kernels.digest import TableDigest
 
 STATS = "stats.json"
@@ -33,8 +36,9 @@ class ShardWriter:
         self.stats = Stats()
         self.final = final
         self.bytes_columns, self.keys = list(bytes_columns), frozenset(keys)
-        self._kept = _Output(folder / f"kept-{stem}.parquet")
-        self._dropped = _Output(folder / f"dropped-{stem}.parquet")
+        # Rows that go on are found again in the stage that they end in.
+        self._kept = _Output(folder / f"kept-{stem}.parquet", indexed=final)
+        self._dropped = _Output(folder / f"dropped-{stem}.parquet", indexed=True)
         self._digest = TableDigest()
 
         self._held: list[pa.RecordBatch] = []
@@ -74,10 +78,14 @@ class ShardWriter:
 
 
 class _Output:
-    """One Parquet file, made when the first row comes; row groups of about GROUP_BYTES."""
+    """One Parquet file, made when the first row comes; row groups of about GROUP_BYTES.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `indexed`: with an index by id beside it.
+    """
+
+    def __init__(self, path: Path, indexed: bool) -> None:
+        self.path, self.indexed = path, indexed
+        self._keys: list[NDArray[np.uint64]] = []
         self._writer: pq.ParquetWriter | None = None
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0
@@ -85,6 +93,8 @@ class _Output:
     def add(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
+        if self.indexed:
+            self._keys.append(keys(batch.column(ID)))
         self._held.append(batch)
         self._bytes += batch.nbytes
         if self._bytes >= GROUP_BYTES:
@@ -109,6 +119,8 @@ class _Output:
             self._flush()
         if self._writer is not None:
             self._writer.close()
+            if self.indexed:
+                write_index(self.path, self._keys)
 
 
 def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:

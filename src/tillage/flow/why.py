@@ -14,6 +14,7 @@ from tillage.core.workspace import Workspace
 from tillage.data.rows import printable
 from tillage.data.schema import BASE, DETAIL, DROP, QUARANTINE_STEP
 from tillage.flow.history import RunRecord, find, runs
+from tillage.flow.rowindex import index_path, look_up
 
 SHOWN = 200
 
@@ -79,6 +80,8 @@ def _find_row(id: str, record: RunRecord) -> dict[str, Any] | None:
 
 
 def _matching(path: Path, id: str) -> list[dict[str, Any]]:
+    if index_path(path).exists():
+        return look_up(path, id)
     # Ids are hex digits: all that begin with `id` lie between it and it followed by a letter past "f".
     chosen = (ds.field("id") >= pa.scalar(id)) & (ds.field("id") < pa.scalar(id + "g"))
     return ds.dataset(path, format="parquet").to_table(filter=chosen).to_pylist()
