@@ -197,8 +197,8 @@ def repetition(text):
     out["dup_paragraphs"], out["dup_paragraph_chars"] = pieces(re.split(r"\n\s*\n", text), len(text))
     for n in (2, 3, 4):
         grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-        most = max(grams.values(), default=0)
-        chars = max((sum(map(len, g)) * c for g, c in grams.items() if c == most > 1), default=0)
+        gram, count = max(grams.items(), key=lambda item: item[1], default=((), 0))  # the first of equals
+        chars = (sum(map(len, gram)) + n - 1) * count
         out[f"top_{n}gram"] = ratio(min(chars, len(text)), len(text))
     for n in range(5, 11):
         seen, chars, i = set(), 0, 0

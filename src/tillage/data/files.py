@@ -14,7 +14,8 @@ from tillage.core.errors import UserError
 from tillage.core.workspace import write_atomic
 
 CHUNK = 8 << 20
-SPLIT = 64 << 20
+SPLIT = 16 << 20
+"""Parts are read side by side: the last one alone keeps one core busy for as long as it takes."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ in the text; the walk then goes on after it, so that no character counts twice. 
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import pyarrow as pa
 from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
-from tillage.kernels.hashing import PRIME, U, hash_bytes, mix
+from tillage.kernels.hashing import PRIME, SEED_B, U, hash_bytes, mix
 from tillage.kernels.text_stats import as_columns
 from tillage.kernels.unicode import SPACE, class_of, class_table, decode, width
 from tillage.kernels.words import capacity, raw_words
@@ -31,7 +33,7 @@ REPETITION: dict[str, tuple[pa.DataType, str]] = {
     **{
         f"top_{n}gram": (
             pa.float64(),
-            f"share of characters in the most frequent word {n}-gram; 0 if none recurs",
+            f"share of characters in the most frequent word {n}-gram, spaces inside it too",
         )
         for n in TOP
     },
@@ -44,6 +46,9 @@ REPETITION: dict[str, tuple[pa.DataType, str]] = {
 
 _COUNT = len(REPETITION)
 
+Slots: TypeAlias = tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int32]]
+"""A hash table: the key, the stamp and the count of each slot."""
+
 
 @njit(nogil=True, cache=True)
 def _slot(key: np.uint64, mask: Int, keys: NDArray[np.uint64], stamps: NDArray[np.int32], stamp: Int) -> Int:
@@ -55,58 +60,177 @@ def _slot(key: np.uint64, mask: Int, keys: NDArray[np.uint64], stamps: NDArray[n
 
 
 @njit(nogil=True, cache=True)
+def _trimmed(data: NDArray[np.uint8], start: Int, stop: Int, table: NDArray[np.uint8]) -> tuple[Int, Int]:
+    """The range without white space at either end; empty where there is nothing else."""
+    while start < stop and class_of(decode(data, start), table) & SPACE:
+        start += width(data[start])
+    while start < stop:
+        last = stop - 1
+        while data[last] & 0xC0 == 0x80:
+            last -= 1
+        if not class_of(decode(data, last), table) & SPACE:
+            break
+        stop = last
+    return start, stop
+
+
+@njit(nogil=True, cache=True)
+def _characters(data: NDArray[np.uint8], start: Int, stop: Int) -> Int:
+    count = 0
+    for i in range(start, stop):
+        count += data[i] & 0xC0 != 0x80
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _seen(
+    data: NDArray[np.uint8], start: Int, stop: Int, seed: np.uint64, mask: Int, slots: Slots, stamp: Int
+) -> bool:
+    """Whether these bytes were put into the table before; puts them there."""
+    keys, stamps, _ = slots
+    key = hash_bytes(data, start, stop, seed)
+    at = _slot(key, mask, keys, stamps, stamp)
+    if stamps[at] == stamp:
+        return True
+    stamps[at] = stamp
+    keys[at] = key
+    return False
+
+
+@njit(nogil=True, cache=True)
 def _pieces(
     data: NDArray[np.uint8],
     start: Int,
     stop: Int,
     table: NDArray[np.uint8],
-    paragraphs: bool,
-    mask: Int,
-    keys: NDArray[np.uint64],
-    stamps: NDArray[np.int32],
+    slots: Slots,
     stamp: Int,
-) -> tuple[Int, Int, Int]:
-    """Lines (or paragraphs) that are not blank, those that repeat, and the characters of those."""
-    total = repeats = chars = 0
-    first = -1  # first byte that is not white space, of the present piece
-    after = 0  # byte after the last that is not
-    length = inside = 0
+    chars: Int,
+    out: NDArray[np.float64],
+) -> None:
+    """Lines and paragraphs that are not blank: the shares of those that repeat, and of their characters."""
     newlines = 0
+    for i in range(start, stop):
+        newlines += data[i] == 10
+    mask = 16
+    while mask < 4 * (newlines + 2) and mask < len(slots[0]):
+        mask *= 2
+    mask -= 1
+    lines = repeated_lines = line_chars = 0
+    paragraphs = repeated_paragraphs = paragraph_chars = 0
+    opened = -1  # first byte of the present paragraph
+    closed = 0  # byte after its last
     i = start
     while i <= stop:
-        c = 10
-        step = 1
-        if i < stop:
-            c = np.int64(data[i])
-            if c >= 0x80:
-                step = width(data[i])
-                c = decode(data, i)
-        if class_of(c, table) & SPACE:
-            if c == 10:
-                newlines += 1
-            if first >= 0:
-                length += 1
-                if i == stop or (newlines >= 1 and not paragraphs) or newlines >= 2:
-                    total += 1
-                    key = hash_bytes(data, first, after, PRIME)
-                    at = _slot(key, mask, keys, stamps, stamp)
-                    if stamps[at] == stamp:
-                        repeats += 1
-                        chars += inside
+        end = i
+        while end < stop and data[end] != 10:
+            end += 1
+        first, after = _trimmed(data, i, end, table)
+        blank = first == after
+        if not blank:
+            lines += 1
+            if _seen(data, first, after, PRIME, mask, slots, stamp):
+                repeated_lines += 1
+                line_chars += _characters(data, first, after)
+            if opened < 0:
+                opened = first
+            closed = after
+        if opened >= 0 and (blank or end >= stop):
+            paragraphs += 1
+            if _seen(data, opened, closed, SEED_B, mask, slots, stamp):
+                repeated_paragraphs += 1
+                paragraph_chars += _characters(data, opened, closed)
+            opened = -1
+        i = end + 1
+    if lines:
+        out[0] = repeated_lines / lines
+        out[1] = line_chars / chars
+        out[2] = repeated_paragraphs / paragraphs
+        out[3] = paragraph_chars / chars
+
+
+@njit(nogil=True, cache=True)
+def _ngrams(
+    words: Int,
+    hashes: NDArray[np.uint64],
+    sums: NDArray[np.int64],
+    grams: NDArray[np.uint64],
+    places: NDArray[np.int32],
+    where: NDArray[np.int32],
+    slots: Slots,
+    stamp: Int,
+    chars: Int,
+    out: NDArray[np.float64],
+) -> Int:
+    """Shares of characters in word n-grams; the last stamp used.
+
+    An n-gram recurs only where the (n-1)-grams at its place and at the next one do: `places` holds where
+    that is so, and most of a text is looked at for n = 2 only.
+    """
+    keys, stamps, counts = slots
+    held = words - 1
+    for i in range(held):
+        grams[i] = hashes[i]
+        places[i] = i
+    for n in range(2, 11):
+        if words < n:
+            break
+        if n > 2:
+            fewer = 0
+            for k in range(held - 1):
+                if places[k + 1] == places[k] + 1:
+                    places[fewer] = places[k]
+                    fewer += 1
+            held = fewer
+        mask = 16
+        while mask < 2 * held:
+            mask *= 2
+        mask -= 1
+        stamp += 1
+        most = 1
+        for k in range(held):
+            i = places[k]
+            grams[i] = grams[i] * PRIME + hashes[i + n - 1]
+            key = mix(grams[i])
+            at = _slot(key, mask, keys, stamps, stamp)
+            where[k] = at
+            if stamps[at] == stamp:
+                counts[at] += 1
+                most = max(most, counts[at])
+            else:
+                stamps[at] = stamp
+                keys[at] = key
+                counts[at] = 1
+        found = 0
+        if n <= 4:
+            first = 0
+            if most > 1:
+                k = 0
+                while counts[where[k]] < most:
+                    k += 1
+                first = places[k]
+            # Of several as frequent, the first; the spaces inside it count.
+            found = min((sums[first + n] - sums[first] + n - 1) * most, chars)
+        elif most > 1:
+            free = 0
+            for k in range(held):
+                i = places[k]
+                at = where[k]
+                # A negative count marks what the walk has come by.
+                if i >= free and counts[at] != 1:
+                    if counts[at] < 0:
+                        found += sums[i + n] - sums[i]
+                        free = i + n
                     else:
-                        stamps[at] = stamp
-                        keys[at] = key
-                    first = -1
-        else:
-            if first < 0:
-                first = i
-                length = 0
-            newlines = 0
-            length += 1
-            inside = length
-            after = i + step
-        i += step
-    return total, repeats, chars
+                        counts[at] = -counts[at]
+        out[n - 2] = found / chars
+        recurring = 0
+        for k in range(held):
+            if counts[where[k]] != 1:
+                places[recurring] = places[k]
+                recurring += 1
+        held = recurring
+    return stamp
 
 
 @njit(nogil=True, cache=True)
@@ -126,84 +250,23 @@ def _measure_all(
     hashes = np.empty(most, np.uint64)
     grams = np.empty(most, np.uint64)
     lengths = np.empty(most, np.int32)
+    places = np.empty(most, np.int32)
+    where = np.empty(most, np.int32)
     sums = np.zeros(most + 1, np.int64)
-    keys = np.empty(size, np.uint64)
-    counts = np.empty(size, np.int32)
     # A slot belongs to the present table only if it bears its stamp: nothing is ever cleared.
-    stamps = np.zeros(size, np.int32)
+    slots = (np.empty(size, np.uint64), np.zeros(size, np.int32), np.empty(size, np.int32))
     stamp = 0
     for row in range(rows):
-        if not valid[row]:
-            continue
         start, stop = offsets[row], offsets[row + 1]
-        chars = 0
-        for i in range(start, stop):
-            if data[i] & 0xC0 != 0x80:
-                chars += 1
-        if chars == 0:
+        if not valid[row] or start == stop:
             continue
+        chars = _characters(data, start, stop)
+        stamp += 1
+        _pieces(data, start, stop, table, slots, stamp, chars, out[row])
         words = raw_words(data, start, stop, table, hashes, lengths)
-        mask = 16
-        while mask < 2 * (stop - start) // 2 + 4 and mask < size:
-            mask *= 2
-        stamp += 1
-        total, repeats, inside = _pieces(data, start, stop, table, False, mask - 1, keys, stamps, stamp)
-        if total:
-            out[row, 0] = repeats / total
-            out[row, 1] = inside / chars
-        stamp += 1
-        total, repeats, inside = _pieces(data, start, stop, table, True, mask - 1, keys, stamps, stamp)
-        if total:
-            out[row, 2] = repeats / total
-            out[row, 3] = inside / chars
-
-        mask = 16
-        while mask < 2 * words:
-            mask *= 2
-        mask -= 1
         for i in range(words):
-            grams[i] = hashes[i]
             sums[i + 1] = sums[i] + lengths[i]
-        for n in range(2, 11):
-            last = words - n
-            if last < 0:
-                break
-            for i in range(last + 1):
-                grams[i] = grams[i] * PRIME + hashes[i + n - 1]
-            stamp += 1
-            found = 0
-            if n <= 4:
-                often = 1
-                for i in range(last + 1):
-                    key = mix(grams[i])
-                    at = _slot(key, mask, keys, stamps, stamp)
-                    if stamps[at] == stamp:
-                        counts[at] += 1
-                        count = counts[at]
-                        size_of = sums[i + n] - sums[i]
-                        if count > often or (count == often and count > 1 and size_of * count > found):
-                            often = count
-                            found = size_of * count
-                    else:
-                        stamps[at] = stamp
-                        keys[at] = key
-                        counts[at] = 1
-                found = min(found, chars)
-            else:
-                i = 0
-                while i <= last:
-                    key = mix(grams[i])
-                    at = _slot(key, mask, keys, stamps, stamp)
-                    if stamps[at] == stamp:
-                        found += sums[i + n] - sums[i]
-                        i += n
-                    else:
-                        stamps[at] = stamp
-                        keys[at] = key
-                        i += 1
-            out[row, n + 2] = found / chars
-            if found == 0:
-                break  # a longer n-gram recurs only where this one does
+        stamp = _ngrams(words, hashes, sums, grams, places, where, slots, stamp, chars, out[row, 4:])
     return out
 
 
