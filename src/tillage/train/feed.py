@@ -18,18 +18,18 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 from tillage.core.errors import UserError, WorkFailed
-from tillage.train.draw import permute, uniform
+from tillage.train.losses import sample_losses, token_losses
 from tillage.train.policies import Proportional
 from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
+from tillage.train.stream import Position, Stream
 from tillage.train.tokens import Groups, Ints, TokenStore
 
 Model = Callable[[Tensor], Tensor]
@@ -38,8 +38,25 @@ Reference = Callable[[Ints], Array]
 """Global sample numbers -> reference losses in nats a token."""
 TokenReference = Callable[[Ints], Array]
 """Global sample numbers -> reference losses of their tokens in nats, `[n, seq_len]`."""
+TokenLosses = Callable[["Batch"], Tensor]
+"""A batch -> losses of its tokens in nats, `[b, seq_len]`, 0 at targets that are not trained on."""
 
-_GROUP_STREAM, _ORDER_STREAM = 1, 2
+
+class GradientProbe(Protocol):
+    """What measures gradients against those of the target (`tillage.train.signals.gradients`)."""
+
+    def refresh(self, step: int) -> None:
+        """Renew the target's gradient if it is due; called before each step."""
+        ...
+
+    def measure(self, input_ids: Tensor, targets: Tensor) -> tuple[Array, Array]:
+        """Products of each sample's gradient with the target's `[b]`, and sketches of the gradients `[b,
+        k]`."""
+        ...
+
+    def target_sketch(self) -> Array:
+        """The target's gradient in the same projection, `[k]`."""
+        ...
 
 
 @dataclass
@@ -47,7 +64,11 @@ class Batch:
     """This rank's part of a micro-batch.
 
     Attributes:
-        input_ids, targets: `int64[b, seq_len]`.
+        input_ids, targets: `int64[b, seq_len]` on the feed's device; targets are `losses.IGNORE` where
+        nothing
+            is learned.
+        spans: `int64[b, seq_len]`, a number for each document in a sample, if the feed has `spans`; the
+            end-of-text before a document counts as its beginning.
         samples: global sample numbers, `int64[b]`. `documents` names the rows in each.
         groups: index into `feed.groups.names`, `int64[b]`.
         weights: factor of each sample in the loss, mean 1 over the global micro-batch; set by `feed.loss`.
@@ -58,6 +79,7 @@ class Batch:
     micro: int
     input_ids: Tensor
     targets: Tensor
+    spans: Tensor | None
     samples: Ints
     groups: Ints
     weights: Array
@@ -95,6 +117,11 @@ class Feed:
         reference: reference losses of samples, for policies that require them.
         token_reference: the same of single tokens.
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
+        scores: scores of all samples computed before training, by name, for policies that require them.
+        probe: measures gradients, for policies that require them.
+        max_visits: a domain is not offered again once its samples were offered so often; the others share
+        what
+            the mixture would have given it.
 
     Raises:
         UserError: sizes that do not divide, a store too small for a sample, a missing reference.
@@ -112,8 +139,13 @@ class Feed:
         world: int = 1,
         accumulate: int = 1,
         prefetch: int = 1,
+        device: str | torch.device = "cpu",
+        spans: bool = False,
         reference: Reference | None = None,
         token_reference: TokenReference | None = None,
+        scores: Mapping[str, Array] | None = None,
+        probe: GradientProbe | None = None,
+        max_visits: float | None = None,
     ) -> None:
         self.store, self.seed, self.rank, self.world = store, seed, rank, world
         self.seq_len, self.accumulate, self.prefetch = seq_len, accumulate, prefetch
@@ -157,16 +189,40 @@ class Feed:
             )
         self._reference, self._token_reference = reference, token_reference
         self._columns = {name: self.cut.column(name) for name in sorted(self.needs.columns)}
+        for name in sorted(self.needs.ahead):
+            values = (scores or {}).get(name)
+            if values is None or len(values) != len(self.cut):
+                raise UserError(
+                    f"the policy needs the scores {name!r} of all samples",
+                    got=None if values is None else f"{len(values)} scores for {len(self.cut)} samples",
+                    hint="pass scores= (see tillage.train.signals.ahead)",
+                )
+            self._columns[name] = values
+        if (self.needs.dots or self.needs.sketch or self.needs.gram) and probe is None:
+            raise UserError(
+                "the policy needs gradients", hint="pass probe= (see tillage.train.signals.gradients)"
+            )
+        self._gradients, self.max_visits = probe, max_visits
+        sizes: Ints = self.cut.counts[self._active]
+        held: Ints = np.minimum(self.needs.heldout, np.maximum(sizes // 10, sizes > 1))
+        self._held = held
+        self._sizes: Ints = sizes - held
+        self._heldout: Array | None = None
+        self._gram: Array | None = None
+        self._features: tuple[Array, Array] | None = None
         self.ledger: dict[str, float] = {}
         """Seconds of overhead by what they were spent on."""
-        self.trained: Trained | None = None
+        self._trained: Trained | None = None
         self._step = 0
         self._micro = 0
-        self._drawn = 0
-        self._cursors: Ints = np.zeros(len(self._active), dtype=np.int64)
+        self.device, self.spans = torch.device(device), spans
+        self._stream = Stream(
+            self.cut, self._active, self._sizes, seed, max_visits, pin=self.device.type == "cuda"
+        )
         self._scheduled: dict[int, Actions] = {t: self._decide(t) for t in range(prefetch + 1)}
         self._open: Batch | None = None
         self._offered = 0
+        self._pending: tuple[Batch, Tensor, torch.cuda.Event | None] | None = None
         self._window: list[tuple[Ints, Ints, Array, Array]] = []
         self._seen: list[tuple[Ints, Array, Array, Array]] = []
         self._token_rows: dict[int, Array] = {}
@@ -174,10 +230,18 @@ class Feed:
     @property
     def step(self) -> int:
         """Optimiser steps begun and finished so far."""
+        self._settle()
         return self._step
+
+    @property
+    def trained(self) -> Trained | None:
+        """What the last step trained on; None before the first."""
+        self._settle()
+        return self._trained
 
     def actions(self) -> Actions:
         """Factors in force at the current step; the mixture is always set."""
+        self._settle()
         return self._scheduled[self._step]
 
     def __iter__(self) -> Iterator[Batch]:
@@ -186,6 +250,7 @@ class Feed:
 
     def next(self) -> Batch:
         """The next micro-batch (or its candidates)."""
+        self._settle()
         if self._open is not None:
             if self.policy.adaptive:
                 raise WorkFailed(
@@ -193,13 +258,15 @@ class Feed:
                     hint="train on feed.loss(logits, batch)",
                 )  # fmt: skip
             self._close(self._open, None, None)
-        share = self.batch // self.accumulate
-        keep = self.actions().keep or 1.0
-        count = ceil(share / keep - 1e-9)
-        samples, groups = self._draw(count)
+        share, (mixture, count) = self.batch // self.accumulate, self._plan(self._step)
+        block = self._stream.take(mixture, count, *self._slice(count))
         self._offered += count
-        batch = self._local(samples, groups, candidates=count > share)
+        batch = self._batch(block.samples, block.groups, block.tokens, block.targets, count > share)
         self._open = batch
+        following = self._step + (self._micro + 1 == self.accumulate)
+        if following in self._scheduled:
+            mixture, count = self._plan(following)
+            self._stream.prepare(mixture, count, *self._slice(count))
         return batch
 
     def select(self, model: Model, batch: Batch) -> Batch:
@@ -207,14 +274,29 @@ class Feed:
 
         Policies that select by what is known beforehand cost no forward pass.
         """
+        if batch.micro == 0:
+            self._probe(model, batch)
+        if self.needs.dots or self.needs.sketch:
+            assert self._gradients is not None
+            with self.overhead("gradient_dots"):
+                if batch.micro == 0:
+                    self._gradients.refresh(batch.step)
+                dots, sketch = self._gradients.measure(batch.input_ids, batch.targets)
+            count = len(batch.world_samples)
+            self._features = self._gather(dots, count), self._gather(sketch, count)
+        return self.choose(lambda b: token_losses(model(b.input_ids), b.targets), batch)
+
+    def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
+        """As `select`, for a model that gives the losses of tokens itself (and so holds no logits)."""
         if not batch.candidates:
             return batch
         if not self.needs.candidates:
             return self.keep(batch, np.full(len(batch.samples), np.nan))
         with self.overhead("candidate_scoring"), torch.no_grad():
-            losses = _token_losses(model(batch.input_ids), batch.targets)
-            losses = losses if self.needs.tokens else losses.mean(1)
-        return self.keep(batch, losses.double().cpu().numpy())
+            found = losses(batch)
+            found = found if self.needs.tokens else sample_losses(found, batch.targets)
+            values = found.double().cpu().numpy()
+        return self.keep(batch, values)
 
     def keep(self, batch: Batch, losses: Array) -> Batch:
         """The part of the candidates to train on, given this rank's losses (nats a token).
@@ -228,8 +310,15 @@ class Feed:
         excess = self._excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
         everyone = self._gather(losses.mean(1) if losses.ndim == 2 else losses, count)
         reference = self._references(batch.samples, count)
+        dots, sketch = self._features or (None, None)
         scored = Scored(
-            batch.step, batch.world_groups, everyone, reference, self._measured(batch.world_samples)
+            batch.step,
+            batch.world_groups,
+            everyone,
+            reference,
+            self._measured(batch.world_samples),
+            dots,
+            sketch,
         )
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
@@ -237,11 +326,17 @@ class Feed:
         if self.needs.candidates:
             self._seen.append((batch.world_groups, everyone, reference, excess))
         best = np.sort(np.argsort(-value, kind="stable")[:share])
+        if dots is not None and sketch is not None:
+            self._features = dots[best], sketch[best]
         kept = self._local(batch.world_samples[best], batch.world_groups[best], candidates=False)
         self._open = kept
         return kept
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Scalar loss of this micro-batch from the model's logits `[b, seq_len, vocab]`; see `reduce`."""
+        return self.reduce(token_losses(logits, batch.targets), batch)
+
+    def reduce(self, single: Tensor, batch: Batch) -> Tensor:
         """Scalar loss of this micro-batch: `sum(w * l) / sum(w)` over the samples of the whole step.
 
         Weights have mean 1 over each global micro-batch, so the denominator is the number of samples of the
@@ -249,18 +344,21 @@ class Feed:
         mean over the tokens of the micro-batch is 1. The value is scaled by `world`, because data-parallel
         wrappers average gradients over ranks: summing the micro-batches' gradients gives the gradient of the
         step's loss.
+
+        Args:
+            single: losses of tokens in nats, `[b, seq_len]`, with their graph (`losses.linear_token_losses`).
         """
         self._check_open(batch)
         if batch.candidates:
             raise WorkFailed("these are candidates", hint="call feed.select(model, batch) first")
-        single = _token_losses(logits, batch.targets)
-        losses = single.mean(1)
-        mine = losses.detach().double().cpu().numpy()
-        everyone = self._gather(mine, len(batch.world_samples))
-        if not np.isfinite(everyone).all():
-            raise WorkFailed(
-                "the loss is not finite", where=f"step {batch.step}", hint="lower the learning rate"
-            )
+        losses = sample_losses(single, batch.targets)
+        if self._patient:
+            factor = torch.ones(len(losses), dtype=losses.dtype, device=losses.device)
+            value = (factor * losses).sum() * (self.world / self.batch)
+            self._defer(batch, losses.detach())
+            return value
+        everyone = self._gather(losses.detach().double().cpu().numpy(), len(batch.world_samples))
+        _check_finite(everyone, batch)
         weights = self._weights(batch, everyone)
         low, high = self._slice(len(batch.world_samples))
         batch.weights = weights[low:high]
@@ -277,6 +375,32 @@ class Feed:
         self._close(batch, everyone, weights, tokens)
         return value
 
+    @property
+    def _patient(self) -> bool:
+        """Whether nothing depends on the losses before the next batch, so that a GPU need not be waited
+        for."""
+        weighs = self._weighs_tokens or self.policy.owner("weigh") is not None
+        return self.device.type == "cuda" and not weighs and not self.needs.tokens
+
+    def _defer(self, batch: Batch, losses: Tensor) -> None:
+        """Begin to copy the losses to the host; `_settle` waits for them."""
+        host = torch.empty(losses.shape, dtype=losses.dtype, pin_memory=True)
+        host.copy_(losses, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._pending = batch, host, event
+
+    def _settle(self) -> None:
+        """Finish what `_defer` began."""
+        if self._pending is None:
+            return
+        (batch, host, event), self._pending = self._pending, None
+        if event is not None:
+            event.synchronize()
+        everyone = self._gather(host.double().numpy(), len(batch.world_samples))
+        _check_finite(everyone, batch)
+        self._close(batch, everyone, np.ones(len(everyone)), None)
+
     @contextmanager
     def overhead(self, name: str) -> Generator[None]:
         """Time spent inside is entered in the ledger under `name`."""
@@ -288,6 +412,7 @@ class Feed:
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on bit for bit, as JSON values; only between steps."""
+        self._settle()
         if self._micro or (self._open is not None and self.policy.adaptive):
             raise WorkFailed("the feed can only be saved between steps", got=f"micro-batch {self._micro}")
         if self._open is not None:
@@ -295,10 +420,9 @@ class Feed:
         return {
             **self._identity(),
             "step": self._step,
-            "drawn": self._drawn,
-            "cursors": self._cursors.tolist(),
+            **self._stream.position.state_dict(),
             "scheduled": [
-                [t, None if a.mixture is None else a.mixture.tolist(), a.keep]
+                [t, None if a.mixture is None else a.mixture.tolist(), a.keep, a.probe]
                 for t, a in self._scheduled.items()
             ],
             "policy": self.policy.state_dict(),
@@ -313,14 +437,16 @@ class Feed:
                     expected=state.get(name), hint="resume with the same data and settings, or start anew",
                 )  # fmt: skip
         self.policy.load_state_dict(state["policy"])
-        self._step, self._drawn, self._micro = state["step"], state["drawn"], 0
-        self._cursors = np.asarray(state["cursors"], dtype=np.int64)
+        self._stream.moved(Position.load(state))
+        self._step, self._micro = state["step"], 0
         self._scheduled = {
-            t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), keep)
-            for t, mixture, keep in state["scheduled"]
+            t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), keep, probe)
+            for t, mixture, keep, probe in state["scheduled"]
         }
-        self._open, self._window, self._seen, self.trained = None, [], [], None
+        self._open, self._window, self._seen, self._trained = None, [], [], None
+        self._pending = None
         self._offered, self._token_rows = 0, {}
+        self._heldout, self._gram, self._features = None, None, None
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -330,6 +456,7 @@ class Feed:
             "accumulate": self.accumulate,
             "prefetch": self.prefetch,
             "seed": self.seed,
+            "max_visits": self.max_visits,
         }
 
     def _decide(self, step: int) -> Actions:
@@ -341,38 +468,39 @@ class Feed:
             raise WorkFailed(
                 "the policy's mixture is no probability", where=f"step {step}", got=mixture.tolist()
             )
-        return Actions(mixture, actions.keep)
+        return Actions(mixture, actions.keep, actions.probe)
 
-    def _draw(self, count: int) -> tuple[Ints, Ints]:
-        """The next `count` global sample numbers and their groups."""
-        mixture = self.actions().mixture
+    def _plan(self, step: int) -> tuple[Array, int]:
+        """Mixture and number of samples of each micro-batch of a step whose actions are known."""
+        actions = self._scheduled[step]
+        mixture = actions.mixture
         assert mixture is not None
-        number = np.arange(self._drawn, self._drawn + count)
-        edges = np.cumsum(mixture)
-        groups = np.searchsorted(edges / edges[-1], uniform(self.seed, _GROUP_STREAM, number), side="right")
-        samples = np.empty(count, dtype=np.int64)
-        for g in np.unique(groups):
-            here = np.flatnonzero(groups == g)
-            position = self._cursors[g] + np.arange(len(here))
-            group = int(self._active[g])
-            size = int(self.cut.counts[group])
-            index = permute(position % size, size, self.seed, _ORDER_STREAM, group, position // size)
-            samples[here] = self.cut.first[group] + index
-            self._cursors[g] += len(here)
-        self._drawn += count
-        return samples, groups.astype(np.int64)
+        if self.max_visits is not None:
+            spare = self._stream.position.cursors < self.max_visits * self._sizes
+            mixture = np.where(spare, mixture, 0.0)
+            if not mixture.any():
+                raise UserError(
+                    "all domains were offered as often as allowed", where=f"step {step}",
+                    got=f"max_visits {self.max_visits}", hint="fewer steps, more data or more visits",
+                )  # fmt: skip
+        return mixture, ceil(self.batch // self.accumulate / (actions.keep or 1.0) - 1e-9)
 
     def _slice(self, count: int) -> tuple[int, int]:
         return self.rank * count // self.world, (self.rank + 1) * count // self.world
 
     def _local(self, samples: Ints, groups: Ints, candidates: bool) -> Batch:
         low, high = self._slice(len(samples))
-        tokens = torch.from_numpy(self.cut.read(samples[low:high]))
+        return self._batch(samples, groups, *self._stream.read(samples[low:high]), candidates)
+
+    def _batch(self, samples: Ints, groups: Ints, ids: Tensor, targets: Tensor, candidates: bool) -> Batch:
+        low, high = self._slice(len(samples))
+        ids, targets = (x.to(self.device, non_blocking=True) for x in (ids, targets))
         return Batch(
             step=self._step,
             micro=self._micro,
-            input_ids=tokens[:, :-1].contiguous(),
-            targets=tokens[:, 1:].contiguous(),
+            input_ids=ids,
+            targets=targets,
+            spans=(ids == self.store.tokenizer.eos).cumsum(1) if self.spans else None,
             samples=samples[low:high],
             groups=groups[low:high],
             weights=np.ones(high - low),
@@ -418,6 +546,40 @@ class Feed:
         above = np.maximum(tokens - self._token_references(batch.samples), 0.0).mean(1)
         return self._gather(above, len(batch.world_samples))
 
+    def _probe(self, model: Model, batch: Batch) -> None:
+        """Held-out losses and products of gradients before this step, where the actions ask for them."""
+        if not self.actions().probe:
+            return
+        device = batch.input_ids.device
+        if self.needs.heldout:
+            with self.overhead("probes"), torch.no_grad():
+                found = np.full(len(self._held), np.nan)
+                for g in np.flatnonzero(self._held):
+                    count = int(self._held[g])
+                    last = int(self.cut.first[self._active[g]] + self.cut.counts[self._active[g]])
+                    low, high = self._slice(count)
+                    tokens = torch.from_numpy(self.cut.read(np.arange(last - count, last)[low:high])).to(
+                        device
+                    )
+                    mine = np.zeros(0)
+                    if len(tokens):
+                        losses = token_losses(model(tokens[:, :-1]), tokens[:, 1:]).mean(1)
+                        mine = losses.double().cpu().numpy()
+                    found[g] = self._gather(mine, count).mean()
+            self._heldout = found
+        if self.needs.gram:
+            assert self._gradients is not None
+            with self.overhead("gradient_probes"):
+                self._gradients.refresh(batch.step)
+                _, sketch = self._gradients.measure(batch.input_ids, batch.targets)
+                every = self._gather(sketch, len(batch.world_samples))
+                size = len(self.groups)
+                mean = np.full((size + 1, every.shape[1]), np.nan)
+                for g in np.unique(batch.world_groups):
+                    mean[g] = every[batch.world_groups == g].mean(0)
+                mean[size] = self._gradients.target_sketch()
+                self._gram = mean @ mean.T
+
     def _measured(self, samples: Ints) -> dict[str, Array]:
         return {name: values[samples] for name, values in self._columns.items()}
 
@@ -429,7 +591,9 @@ class Feed:
         if weigher.requires().reference:
             reference = self._references(batch.samples, len(losses))
         columns = self._measured(batch.world_samples)
-        scored = Scored(batch.step, batch.world_groups, losses, reference, columns)
+        scored = Scored(
+            batch.step, batch.world_groups, losses, reference, columns, *(self._features or (None, None))
+        )
         weights = np.asarray(weigher.weigh(scored))
         _check_weights(weights, losses.shape, batch.step)
         return weights * (len(weights) / weights.sum())
@@ -488,7 +652,7 @@ class Feed:
             samples, groups, losses, weights = (
                 np.concatenate(parts) for parts in zip(*self._window, strict=True)
             )
-            self.trained = Trained(
+            self._trained = Trained(
                 self._step,
                 samples,
                 groups,
@@ -499,6 +663,7 @@ class Feed:
             )
             self.policy.observe(self._signals())
         self._window, self._seen, self._token_rows = [], [], {}
+        self._heldout, self._gram, self._features = None, None, None
         self._micro = self._offered = 0
         self._step += 1
         ahead = self._step + self.prefetch
@@ -513,7 +678,7 @@ class Feed:
             total = np.bincount(groups, weights=values, minlength=size)
             means.append(np.divide(total, counts, out=np.full(size, np.nan), where=counts > 0))
         above = means[2] if self.needs.tokens else None
-        return Signals(self._step, counts, means[0], means[1], self.seq_len, above)
+        return Signals(self._step, counts, means[0], means[1], self.seq_len, above, self._heldout, self._gram)
 
 
 def _check_weights(weights: Array, shape: tuple[int, ...], step: int) -> None:
@@ -524,7 +689,6 @@ def _check_weights(weights: Array, shape: tuple[int, ...], step: int) -> None:
         )
 
 
-def _token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each token in nats, `float32[b, seq_len]`."""
-    flat = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
-    return flat.view(targets.shape)
+def _check_finite(losses: Array, batch: Batch) -> None:
+    if not np.isfinite(losses).all():
+        raise WorkFailed("the loss is not finite", where=f"step {batch.step}", hint="lower the learning rate")

@@ -1,16 +1,19 @@
-"""A small decoder-only transformer: rotary positions, RMSNorm, QK-norm, grouped queries, tied embeddings."""
+"""A small decoder-only transformer: rotary positions, RMSNorm, QK-norm, grouped queries."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.utils.checkpoint import checkpoint
 
 from tillage.core.errors import UserError
 from tillage.core.spec import Spec
+from tillage.train.losses import linear_token_losses
 
 
 class ModelSpec(Spec):
@@ -24,6 +27,8 @@ class ModelSpec(Spec):
     mlp: Literal["relu2", "swiglu"] = "relu2"
     """Squared ReLU (arXiv 2109.08668) or SwiGLU (arXiv 2002.05202), each with the size of a 4x layer."""
     rope_base: float = 10_000.0
+    tied: bool = True
+    """Whether the output matrix is the embedding (arXiv 1608.05859)."""
 
     def heads(self) -> int:
         heads, rest = divmod(self.width, self.head_width)
@@ -39,6 +44,28 @@ class ModelSpec(Spec):
         return heads
 
 
+Mask = Tensor | BlockMask | None
+"""Which keys a query sees: `bool[b, 1, t, t]`, blocks for flex_attention, or None for all that came
+before."""
+
+
+def document_mask(documents: Tensor) -> Mask:
+    """The mask of queries that see what came before in their own document.
+
+    Args:
+        documents: `int64[b, t]`, a number for each document in a sample.
+    """
+    b, t = documents.shape
+    if documents.is_cuda:
+
+        def same(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (query >= key) & (documents[batch, query] == documents[batch, key])
+
+        return create_block_mask(same, b, None, t, t, device=str(documents.device))
+    before = torch.ones(t, t, dtype=torch.bool, device=documents.device).tril()
+    return ((documents[:, :, None] == documents[:, None, :]) & before)[:, None]
+
+
 class Attention(nn.Module):
     """Causal attention over `[b, t, width]`; rotary (arXiv 2104.09864), QK-norm (arXiv 2010.04245)."""
 
@@ -49,7 +76,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(spec.width, (self.heads + 2 * self.kv_heads) * self.size, bias=False)
         self.out = nn.Linear(spec.width, spec.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask) -> Tensor:
         b, t, width = x.shape
         split = [self.heads * self.size, self.kv_heads * self.size, self.kv_heads * self.size]
         q, k, v = (
@@ -57,7 +84,11 @@ class Attention(nn.Module):
         )
         q = _rotate(F.rms_norm(q, (self.size,)), cos, sin).to(v.dtype)
         k = _rotate(F.rms_norm(k, (self.size,)), cos, sin).to(v.dtype)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.kv_heads != self.heads)
+        gqa = self.kv_heads != self.heads
+        if isinstance(mask, BlockMask):
+            y: Any = flex_attention(q, k, v, block_mask=mask, enable_gqa=gqa)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=gqa)
         return self.out(y.transpose(1, 2).reshape(b, t, width))
 
 
@@ -88,20 +119,27 @@ class Block(nn.Module):
         self.norm1, self.attention = nn.RMSNorm(spec.width), Attention(spec)
         self.norm2, self.mlp = nn.RMSNorm(spec.width), Mlp(spec)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x), cos, sin)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Mask) -> Tensor:
+        x = x + self.attention(self.norm1(x), cos, sin, mask)
         return x + self.mlp(self.norm2(x))
 
 
 class GPT(nn.Module):
-    """Token ids `int64[b, t]` (t up to `seq_len`) -> logits `[b, t, vocab]`. Same seed, same weights."""
+    """Token ids `int64[b, t]` (t up to `seq_len`) -> logits `[b, t, vocab]`, or losses given targets.
+
+    Same seed, same weights.
+
+    Attributes:
+        recompute: whether the backward pass computes the blocks again instead of keeping what is in them.
+    """
 
     def __init__(self, spec: ModelSpec, vocab: int, seq_len: int, seed: int = 0) -> None:
         super().__init__()
-        self.spec, self.vocab, self.seq_len = spec, vocab, seq_len
+        self.spec, self.vocab, self.seq_len, self.recompute = spec, vocab, seq_len, False
         self.embedding = nn.Embedding(vocab, spec.width)
         self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.layers))
         self.norm = nn.RMSNorm(spec.width)
+        self.head = None if spec.tied else nn.Linear(spec.width, vocab, bias=False)
         half = torch.arange(0, spec.head_width, 2) / spec.head_width
         angle = torch.outer(torch.arange(seq_len, dtype=torch.float32), spec.rope_base**-half)
         self.register_buffer("cos", angle.cos(), persistent=False)
@@ -113,17 +151,41 @@ class GPT(nn.Module):
             if p.ndim == 2:
                 scale = 0.02 if name.startswith("embedding") else p.shape[1] ** -0.5
                 # Residual branches begin as zero, so that a fresh model is a bigram model of full rank.
-                scale *= 0.0 if name.endswith(("out.weight", "down.weight")) else 1.0
+                scale *= 0.0 if name.endswith(("out.weight", "down.weight", "head.weight")) else 1.0
                 nn.init.normal_(p, std=scale, generator=generator)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, targets: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
+        """Logits, or with `targets` the losses of the tokens in nats, `float32[b, t]`, without the logits.
+
+        Args:
+            targets: `int64[b, t]`, `losses.IGNORE` where nothing is learned.
+            documents: `int64[b, t]`: a token attends within its own document; to all before it when None.
+        """
         t = ids.shape[1]
         cos, sin = self.get_buffer("cos")[:t], self.get_buffer("sin")[:t]
+        mask = None if documents is None else document_mask(documents)
         # Normalised at once: otherwise the first blocks drown the small embeddings and learning starts late.
         x = F.rms_norm(self.embedding(ids), (self.spec.width,))
         for block in self.blocks:
-            x = block(x, cos, sin)
-        return F.linear(self.norm(x), self.embedding.weight)
+            if self.recompute and torch.is_grad_enabled():
+                x: Any = checkpoint(block, x, cos, sin, mask, use_reentrant=False)
+            else:
+                x = block(x, cos, sin, mask)
+        x = self.norm(x)
+        output = self.embedding.weight if self.head is None else self.head.weight
+        return F.linear(x, output) if targets is None else linear_token_losses(x, output, targets)
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self, seq_len: int | None = None) -> float:
+        """Floating-point operations of training on one token: forward and backward, three times the forward.
+
+        Two for each weight that multiplies it, the output matrix included, and causal attention at half of
+        `seq_len` on average (arXiv 2204.02311, appendix B, with the half that a causal kernel computes).
+        Recomputation does not count, so a share of the peak made with it is of useful work.
+        """
+        t = seq_len or self.seq_len
+        weights = sum(p.numel() for p in self.blocks.parameters() if p.ndim == 2)
+        attention = 2 * self.spec.layers * self.spec.width * t  # two products, over t / 2 keys
+        return 3.0 * (2 * (weights + self.vocab * self.spec.width) + attention)

@@ -204,8 +204,17 @@ class Samples:
 
     def read(self, samples: npt.ArrayLike) -> Ints:
         """Tokens `int64[n, seq_len + 1]`: inputs are `[:, :-1]`, targets `[:, 1:]`."""
-        starts = self.start(samples)
-        return self.store.tokens[starts[:, None] + np.arange(self.seq_len + 1)].astype(np.int64)
+        starts = self.start(samples).tolist()
+        rows = np.empty((len(starts), self.seq_len + 1), dtype=np.int64)
+        # A slice a sample: one array of indices would be eight times as large as the tokens.
+        for row, start in zip(rows, starts, strict=True):
+            row[:] = self.store.tokens[start : start + self.seq_len + 1]
+        return rows
+
+    def pairs(self, samples: npt.ArrayLike) -> tuple[Ints, Ints]:
+        """Inputs and targets, `int64[n, seq_len]` each."""
+        rows = self.read(samples)
+        return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
 
     def documents(self, sample: int) -> range:
         """Documents that a sample's inputs touch."""
