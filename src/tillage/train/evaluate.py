@@ -72,7 +72,8 @@ def document_nats(model: Model, target: Target, seq_len: int, batch: int = 16) -
             ids[: high - low] = stream[low:high]
             goals[: high - low] = stream[low + 1 : high + 1]
             logits = model(torch.from_numpy(ids.reshape(rows, seq_len)))
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), torch.from_numpy(goals), reduction="none")
+            goal = torch.from_numpy(goals).to(logits.device)
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), goal, reduction="none")
             nats[low:high] = loss[: high - low].double().cpu().numpy()
     nats[target.tokens == target.eos] = 0.0
     return np.add.reduceat(nats, target.starts[:-1])

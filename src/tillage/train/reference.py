@@ -12,9 +12,10 @@ from typing import IO
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from tillage.core.spec import Spec, fingerprint
 from tillage.train.draw import permute
@@ -40,21 +41,33 @@ class ReferenceSpec(Spec):
 
 
 def train_reference(
-    spec: ReferenceSpec, text: Target | TokenStore, vocab: int, seq_len: int, dtype: str
+    spec: ReferenceSpec,
+    text: Target | TokenStore,
+    vocab: int,
+    seq_len: int,
+    dtype: str,
+    device: str = "cpu",
+    start: nn.Module | None = None,
 ) -> GPT:
     """Train on random blocks of a target, or on the samples of a store in proportion to tokens.
 
     The learning rate ends at zero.
+
+    Args:
+        start: weights to begin with, of a model of the same shape; fresh ones by default.
     """
     model = GPT(spec.model, vocab, seq_len, spec.seed)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model.to(device)
     read, blocks = _blocks(text, seq_len)
     steps = max(spec.tokens // (spec.batch * seq_len), 1)
     optimizer = Optimizer(model, spec.optim)
     for step in range(steps):
         number = step * spec.batch + np.arange(spec.batch)
         block = permute(number % blocks, blocks, spec.seed, 3, number // blocks)
-        tokens = torch.from_numpy(read(block))
-        with precision(dtype):
+        tokens = torch.from_numpy(read(block)).to(device)
+        with precision(dtype, device):
             logits = model(tokens[:, :-1])
             loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
         loss.backward()
@@ -77,7 +90,8 @@ def _blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], I
 class ReferenceLosses:
     """Mean reference loss of samples, computed on first need and kept: `losses(samples) -> float64[n]`.
 
-    Each sample is scored by itself, so a value never depends on what else was asked for.
+    Samples are scored in blocks of neighbours, always the same ones, so a value never depends on what else
+    was asked for.
 
     Attributes:
         seconds: what training the reference took (also when it came from the cache: it was still spent).
@@ -90,25 +104,39 @@ class ReferenceLosses:
         seq_len: int,
         dtype: str,
         seconds: float = 0.0,
+        device: str = "cpu",
     ) -> None:
-        self.model, self.dtype, self.seconds = model, dtype, seconds
+        self.model, self.dtype, self.seconds, self.device = model, dtype, seconds, device
+        self._block = 8 if device == "cpu" else 64
         self._cut = store.samples(seq_len)
         self._known: Floats = np.full(len(self._cut), np.nan)
 
     def __call__(self, samples: Ints) -> Floats:
-        for sample in samples[np.isnan(self._known[samples])]:
-            self._known[sample] = float(self._score(sample, "mean"))
+        for block in np.unique(samples[np.isnan(self._known[samples])] // self._block):
+            span = self._span(block)
+            self._known[span] = self._score(span).mean(1).double().cpu().numpy()
         return self._known[samples]
+
+    def every(self) -> Floats:
+        """Losses of all samples of the store, `float64[samples]`."""
+        return self(np.arange(len(self._known)))
 
     def tokens(self, samples: Ints) -> Floats:
         """Loss of each token in nats, `float64[n, seq_len]`; not kept, as there are as many as tokens."""
-        return np.stack([self._score(sample, "none").double().numpy() for sample in samples])
+        if self.device != "cpu":  # one pass over them costs less than the blocks around each
+            return self._score(samples).double().cpu().numpy()
+        return np.concatenate([self._score(samples[i : i + 1]).double().numpy() for i in range(len(samples))])
 
-    def _score(self, sample: int, reduction: str) -> Tensor:
-        tokens = torch.from_numpy(self._cut.read([sample]))
-        with torch.no_grad(), precision(self.dtype):
+    def _span(self, block: int) -> Ints:
+        return np.arange(block * self._block, min((block + 1) * self._block, len(self._known)))
+
+    def _score(self, samples: Ints) -> Tensor:
+        """Loss of each token, `float32[n, seq_len]`."""
+        tokens = torch.from_numpy(self._cut.read(samples)).to(self.device)
+        with torch.no_grad(), precision(self.dtype, self.device):
             logits = self.model(tokens[:, :-1])
-        return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction=reduction)
+        flat = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
+        return flat.view(len(samples), -1)
 
     def save(self, path: Path) -> None:
         """Add what is known here to the cache file at `path`, atomically."""
@@ -131,33 +159,45 @@ def reference_losses(
     seq_len: int,
     dtype: str,
     cache: Path | None,
+    device: str = "cpu",
 ) -> tuple[ReferenceLosses, Path | None]:
     """The losses object, and the file for its cache: one for each reference, store and precision.
 
     Without a target the reference model is trained on the store itself. With `cache`, a folder, the trained
-    model and the losses are kept there and found again.
+    model and the losses are kept there and found again. Under `torchrun` the first process trains and the
+    others get its weights.
     """
     text = store if target is None else target
     digest = (
         hashlib.sha256(target.tokens.tobytes()).hexdigest()[:16] if target is not None else store.fingerprint
     )
     vocab = store.tokenizer.vocab
-    key = fingerprint(spec.canonical(), digest, store.tokenizer.fingerprint, seq_len, dtype)
+    key = fingerprint(spec.canonical(), digest, store.tokenizer.fingerprint, seq_len, dtype, device)
     file = cache / f"reference-{key}.pt" if cache else None
-    if file is not None and file.exists():
+    alone = not (dist.is_available() and dist.is_initialized())
+    first = alone or dist.get_rank() == 0
+    if first and file is not None and file.exists():
         saved = torch.load(file, weights_only=True)
         model = GPT(spec.model, vocab, seq_len, spec.seed)
         model.load_state_dict(saved["model"])
-        model.eval()
+        model.to(device).eval()
         seconds = float(saved["seconds"])
-    else:
+    elif first:
         began = time.perf_counter()
-        model = train_reference(spec, text, vocab, seq_len, dtype)
+        model = train_reference(spec, text, vocab, seq_len, dtype, device)
         seconds = time.perf_counter() - began
         if file is not None:
             with atomic_file(file) as out:
                 torch.save({"model": model.state_dict(), "seconds": seconds}, out)
-    losses = ReferenceLosses(model, store, seq_len, dtype, seconds)
+    else:
+        model, seconds = GPT(spec.model, vocab, seq_len, spec.seed).to(device).eval(), 0.0
+    if not alone:
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, 0)
+        took = torch.tensor([seconds], device=device)
+        dist.broadcast(took, 0)
+        seconds = float(took)
+    losses = ReferenceLosses(model, store, seq_len, dtype, seconds, device)
     values = cache / f"reference-{key}-{store.fingerprint}.npy" if cache else None
     if values is not None:
         losses.load(values)
