@@ -190,8 +190,9 @@ def _ngrams(
         most = 1
         for k in range(held):
             i = places[k]
-            grams[i] = grams[i] * PRIME + hashes[i + n - 1]
-            key = mix(grams[i])
+            gram = U(grams[i] * PRIME + hashes[i + n - 1])
+            grams[i] = gram
+            key = mix(gram)
             at = _slot(key, mask, keys, stamps, stamp)
             where[k] = at
             if stamps[at] == stamp:
