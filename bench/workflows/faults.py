@@ -268,7 +268,7 @@ FAULTS: dict[str, tuple[Cure, Make]] = {
     "poisoned": ("drop", poisoned),
 }
 """Faults of a single text. `drop`: the row must go; `mend`: the row must stay without its marks; `copy`:
-one of the row and its original must go. Contamination, labels, schemas and conversations are made by the tasks."""
+one of the row and its original must go. Contamination, labels, schemas and conversations are made elsewhere."""
 
 
 def common_words(text: str) -> Counter[str]:

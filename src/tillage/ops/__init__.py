@@ -5,7 +5,6 @@ from tillage.ops import (
     chat,
     dedup,
     fineweb,
-    fluency,
     gopher,
     language,
     licence,
@@ -16,6 +15,7 @@ from tillage.ops import (
     stats,
     target,
     where,
+    word_order,
 )
 from tillage.ops.base import operators
 
@@ -24,7 +24,6 @@ __all__ = [
     "chat",
     "dedup",
     "fineweb",
-    "fluency",
     "gopher",
     "language",
     "licence",
@@ -36,4 +35,5 @@ __all__ = [
     "stats",
     "target",
     "where",
+    "word_order",
 ]
