@@ -124,7 +124,9 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert same(whole, resumed)
     with pytest.raises(UserError, match="another run"):
         train(spec.model_copy(update={"seed": 5}), store, targets, workdir=tmp_path)
-    (tmp_path / "checkpoint.pt").write_bytes(b"garbage")
+    kept = sorted((tmp_path / "checkpoints").iterdir())
+    assert [p.name for p in kept] == ["step-00000022.pt", "step-00000024.pt"]
+    kept[-1].write_bytes(b"garbage")
     with pytest.raises(UserError, match="cannot be read"):
         train(spec, store, targets, workdir=tmp_path)
 

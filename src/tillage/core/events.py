@@ -190,6 +190,21 @@ class TrainStep(Event):
     kept: float = 1.0
     weight_max: float = 1.0
     tokens_per_second: float = 0.0
+    mfu: float | None = None
+    """Model FLOPs a second over the peak of the devices; None where the peak is unknown."""
+
+
+@dataclass(frozen=True)
+class LossSpike(Event):
+    """A step's update was not made, as its loss (nats a token) lay above `limit`; `back`: step rewound to."""
+
+    arm: str
+    seed: int
+    step: int
+    loss: float
+    limit: float
+    action: str
+    back: int | None = None
 
 
 @dataclass(frozen=True)

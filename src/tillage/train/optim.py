@@ -11,6 +11,7 @@ from torch import nn
 
 from tillage.core.errors import UserError
 from tillage.core.spec import Spec
+from tillage.train.parallel import load_whole_optimizer, whole_optimizer
 
 Schedule = Literal["wsd", "cosine"]
 
@@ -63,11 +64,12 @@ class Optimizer:
     """
 
     def __init__(self, model: nn.Module, spec: OptimSpec) -> None:
+        self._model = model
         blocks: list[nn.Parameter] = []
         tables: list[nn.Parameter] = []
         vectors: list[nn.Parameter] = []
         for name, p in model.named_parameters():
-            kind = vectors if p.ndim < 2 else tables if "embedding" in name else blocks
+            kind = vectors if p.ndim < 2 else tables if name.startswith(("embedding", "head")) else blocks
             kind.append(p)
         adam_groups: list[dict[str, Any]] = [
             {"params": vectors, "weight_decay": 0.0, "peak": spec.lr_embedding},
@@ -95,11 +97,17 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = factor * group["peak"]
             part.step()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for part in self._parts:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part in self._parts]
+        """By names of parameters and unsharded: any number of processes can go on from it."""
+        return [whole_optimizer(self._model, part) for part in self._parts]
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
         for part, saved in zip(self._parts, state, strict=True):
-            part.load_state_dict(saved)
+            load_whole_optimizer(self._model, part, saved)

@@ -10,8 +10,10 @@ import torch
 from tillage.core.errors import UserError
 
 
-def pick_dtype(wanted: str) -> str:
-    """`auto` -> bf16 where the processor multiplies it in hardware (AMX or AVX-512 BF16), else fp32."""
+def pick_dtype(wanted: str, device: str = "cpu") -> str:
+    """`auto` -> bf16 where the device multiplies it in hardware (GPUs, AMX or AVX-512 BF16), else fp32."""
+    if wanted == "auto" and device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if wanted == "auto":
         # Older torch cannot tell: fp32 is right everywhere.
         ask = getattr(torch.cpu, "get_capabilities", dict[str, Any])

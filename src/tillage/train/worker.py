@@ -11,6 +11,7 @@ from typing import IO
 
 from tillage.core.errors import UserError, WorkFailed
 from tillage.core.events import Event, EventLog
+from tillage.train.parallel import pick_device
 from tillage.train.policy import as_chain
 from tillage.train.pool import Answer, Task
 from tillage.train.precision import pick_dtype
@@ -56,8 +57,9 @@ def _answer(task: Task, stores: dict[Path, TokenStore], out: IO[bytes]) -> Answe
             prior = as_chain(spec.policy).requires().prior
             target = None if prior else task.targets.get(spec.reference.target)
             if prior or target is not None:
-                dtype = pick_dtype(spec.dtype)
-                reference_losses(spec.reference, target, store, spec.seq_len, dtype, task.cache)
+                device = pick_device(spec.device).type
+                dtype = pick_dtype(spec.dtype, device)
+                reference_losses(spec.reference, target, store, spec.seq_len, dtype, task.cache, device)
             return Answer()
         return Answer(train(task.spec, store, task.targets, log, task.workdir, cache=task.cache))
     except UserError as error:

@@ -1,0 +1,83 @@
+"""What decides a training run, as one spec."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from tillage.core.spec import Spec
+from tillage.train.model import ModelSpec
+from tillage.train.optim import OptimSpec
+from tillage.train.parallel import Kind
+from tillage.train.policies import Proportional
+from tillage.train.policy import AnyPolicy
+from tillage.train.reference import ReferenceSpec
+from tillage.train.spikes import SpikeGuard
+
+
+class TrainSpec(Spec):
+    """All that decides what a training run does. The budget counts tokens trained on, not candidates."""
+
+    not_in_fingerprint: ClassVar[frozenset[str]] = frozenset(
+        {
+            "arm",
+            "threads",
+            "eval_every",
+            "log_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "device",
+            "compile",
+            "recompute",
+            "parallel",
+            "peak_tflops",
+        }
+    )
+
+    arm: str = "train"
+    """Name of the run in events and tables."""
+    model: ModelSpec = ModelSpec()
+    seq_len: int = Field(default=256, ge=8)
+    batch: int = Field(default=4, ge=1)
+    """Samples in an optimiser step, over all ranks and micro-batches."""
+    accumulate: int = Field(default=1, ge=1)
+    tokens: int = Field(default=200_000, ge=1)
+    optim: OptimSpec = OptimSpec()
+    seed: int = Field(default=0, ge=0)
+    policy: AnyPolicy = Proportional()
+    prefetch: int = Field(default=1, ge=0)
+    reference: ReferenceSpec = ReferenceSpec()
+    dtype: Literal["auto", "bf16", "fp32"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU where torch finds one."""
+    compile: bool = False
+    """torch.compile: some ten seconds at the beginning, then fewer and larger steps of work."""
+    recompute: bool = False
+    """Activation checkpointing: blocks are computed again in the backward pass (arXiv 1604.06174)."""
+    document_mask: bool = False
+    """Whether tokens attend within their own document only."""
+    parallel: Kind = "ddp"
+    """Under torchrun: ddp copies the model to each process, fsdp shards it."""
+    spikes: SpikeGuard | None = None
+    peak_tflops: float | None = Field(default=None, gt=0)
+    """Of one device, for the share of it that is used; known for common GPUs."""
+    max_visits: float | None = Field(default=None, gt=0)
+    """Times that the samples of a domain may be offered before the others take its share."""
+    threads: int = Field(default=1, ge=1)
+    eval_every: int = Field(default=0, ge=0)
+    """Steps between evaluations; 0: only at the end."""
+    log_every: int = Field(default=5, ge=1)
+    checkpoint_every: int = Field(default=0, ge=0)
+    """Steps between checkpoints (in the work folder); 0: none."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+
+    def steps(self) -> int:
+        """Optimiser steps that the budget allows, at least one."""
+        return max(self.tokens // (self.batch * self.seq_len), 1)
+
+    def trunk(self) -> str:
+        """What two runs share that differ in their budgets only: with wsd they are one run until decay
+        begins."""
+        same = self.model_copy(update={"tokens": 1, "optim": self.optim.model_copy(update={"decay": 1.0})})
+        return same.fingerprint()
