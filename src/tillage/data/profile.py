@@ -291,8 +291,8 @@ def _copies(texts: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which rows repeat an earlier one exactly, and which are near-copies of one (exact ones among them)."""
     exact = np.ones(len(texts), np.bool_)
     exact[np.unique(hash_strings(texts), return_index=True)[1]] = False
-    signatures, some = minhash(texts)
-    return exact, (clusters(signatures, 14, NEAR_DUPLICATE) != np.arange(len(texts))) & some
+    sketches, some = minhash(texts)
+    return exact, (clusters(sketches, 8, NEAR_DUPLICATE, 6) != np.arange(len(texts))) & some
 
 
 def _cross_fit(texts: pa.Array, target: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,10 +1,10 @@
-"""MinHash signatures and near-duplicate clusters (Broder 1997; banding as in Leskovec, Rajaraman, Ullman,
-chapter 3).
+"""MinHash (Broder 1997) in b-bit sketches (Li and Koenig 2010, doi 10.1145/1772690.1772759) and the clusters
+of near-copies that banding finds.
 
-A text is the set of its n-grams of folded words; a text shorter than n words is one shingle. Signatures
-are 32-bit minima of `a * x + b` with odd `a`. Rows whose signatures agree in a whole band are candidates;
-a candidate pair joins a cluster if the share of equal minima, which estimates the Jaccard similarity,
-reaches the threshold.
+A text is the set of its n-grams of folded words; a text shorter than n words is one shingle. A signature
+holds 32-bit minima of `a * x + b` with odd `a`, a sketch a hash of each of them in one byte (two or four
+where bands are short), and a band of 8 is a key of 64 bits. Two sketches agree by chance in one byte of 256,
+so that the share of equal bytes is J + (1 - J) / 256 for the Jaccard similarity J.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
 from tillage.kernels.hashing import PRIME, U, mix, mix_int
+from tillage.kernels.lsh import Keys, Sketches, join, part_keys, roots
 from tillage.kernels.unicode import class_table, lower_table
 from tillage.kernels.words import capacity, folded_words
 
 _S32 = U(32)
-# In a band's bucket a row is compared with one row of each of this many clusters that it meets there.
-_LEADERS = 32
 
 
 @njit(nogil=True, cache=True)
@@ -60,100 +59,63 @@ def _signatures(
     return out, some
 
 
-def minhash(
+def signatures(
     texts: pa.Array | pa.ChunkedArray, ngram: int = 5, hashes: int = 112, seed: int = 0
 ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """Signatures, shape (rows, hashes), and which rows have one: texts with at least one word."""
+    """Minima, shape (rows, hashes), and which rows have a signature: texts with at least one word."""
     rng = np.random.default_rng(np.random.PCG64(int(mix_int(seed + 1))))
     a = rng.integers(0, 2**32, hashes, np.uint32) | np.uint32(1)
     b = rng.integers(0, 2**32, hashes, np.uint32)
-    signatures, some = _signatures(*buffers(texts), class_table(), lower_table(), ngram, a, b)
-    return signatures, some.astype(np.bool_)
+    minima, some = _signatures(*buffers(texts), class_table(), lower_table(), ngram, a, b)
+    return minima, some.astype(np.bool_)
 
 
-@njit(nogil=True, cache=True)
-def _band_keys(signatures: NDArray[np.uint32], first: Int, rows: Int) -> NDArray[np.uint64]:
-    keys = np.empty(len(signatures), np.uint64)
-    for i in range(len(signatures)):
-        h = U(first)
-        for j in range(first, first + rows):
-            h = (h ^ U(signatures[i, j])) * PRIME
-            h ^= h >> _S32
-        keys[i] = mix(h)
-    return keys
+def sketch_type(rows: int) -> type[np.unsignedinteger]:
+    """The integers of sketches whose bands hold `rows` of them: 40 bits a key at least."""
+    return np.uint8 if rows >= 5 else np.uint16 if rows >= 3 else np.uint32
 
 
-@njit(nogil=True, cache=True)
-def root(parents: NDArray[np.int64], i: Int) -> Int:
-    """The representative of `i` in a union-find forest; halves the path to it."""
-    while parents[i] != i:
-        parents[i] = parents[parents[i]]
-        i = parents[i]
-    return i
+def minhash(
+    texts: pa.Array | pa.ChunkedArray, ngram: int = 5, hashes: int = 112, seed: int = 0, rows: int = 8
+) -> tuple[Sketches, NDArray[np.bool_]]:
+    """Sketches for bands of `rows`, shape (rows, hashes), and which rows have one; see `signatures`."""
+    minima, some = signatures(texts, ngram, hashes, seed)
+    # The finaliser of MurmurHash3: low bits of a minimum alone are equal wherever those of two shingles are.
+    with np.errstate(over="ignore"):
+        minima ^= minima >> np.uint32(16)
+        minima *= np.uint32(0x85EBCA6B)
+        minima ^= minima >> np.uint32(13)
+        minima *= np.uint32(0xC2B2AE35)
+        minima ^= minima >> np.uint32(16)
+    return minima.astype(sketch_type(rows)), some
 
 
-@njit(nogil=True, cache=True)
-def _join_band(
-    keys: NDArray[np.uint64],
-    order: NDArray[np.int64],
-    signatures: NDArray[np.uint32],
-    need: Int,
-    leaders: NDArray[np.int64],
-    parents: NDArray[np.int64],
-) -> None:
-    size = signatures.shape[1]
-    i = 0
-    while i < len(order):
-        count = 0
-        j = i
-        while j < len(order) and keys[order[j]] == keys[order[i]]:
-            row = order[j]
-            joined = False
-            for k in range(count):
-                leader = leaders[k]
-                first, second = root(parents, leader), root(parents, row)
-                if first == second:
-                    joined = True
-                    continue
-                same = 0
-                for m in range(size):
-                    if signatures[leader, m] == signatures[row, m]:
-                        same += 1
-                if same >= need:
-                    # The earlier row is the root, so clusters do not depend on the order of bands.
-                    parents[max(first, second)] = min(first, second)
-                    joined = True
-            if not joined and count < len(leaders):
-                leaders[count] = row
-                count += 1
-            j += 1
-        i = j
+def least_equal(sketches: Sketches, threshold: float) -> int:
+    """Equal elements of two sketches whose estimated Jaccard similarity reaches the threshold."""
+    chance = 2.0 ** -(8 * sketches.dtype.itemsize)
+    return int(np.ceil(sketches.shape[1] * (threshold + (1 - threshold) * chance) - 1e-9))
 
 
-def clusters(signatures: NDArray[np.uint32], bands: int, threshold: float) -> NDArray[np.int64]:
-    """For each row the first row of its cluster, shape (rows,). Rows must come in an order of their own.
+def band_passes(sketches: Sketches, *rows: int) -> list[Keys]:
+    """The passes of `lsh.join` for bands of so many elements, for each number in `rows` that is not 0."""
 
-    Raises:
-        ValueError: the signature does not divide into `bands`.
+    def keys_of(first: int, last: int) -> Keys:
+        return lambda start, stop: part_keys(sketches[start:stop], first, last)
+
+    return [
+        keys_of(at, at + each)
+        for each in dict.fromkeys(rows)
+        if each
+        for at in range(0, sketches.shape[1] - each + 1, each)
+    ]
+
+
+def clusters(sketches: Sketches, rows: int, threshold: float, second_rows: int = 0) -> NDArray[np.int64]:
+    """For each row the first row of its cluster, shape (rows,).
+
+    Rows join whose sketches agree in a whole band of `rows` elements (or one of `second_rows`, if not 0) and
+    whose estimated Jaccard similarity reaches the threshold.
     """
-    count, size = signatures.shape
-    if size % bands:
-        raise ValueError(f"{size} hashes do not divide into {bands} bands")
-    parents = np.arange(count, dtype=np.int64)
-    leaders = np.empty(_LEADERS, np.int64)
-    need = int(np.ceil(threshold * size - 1e-9))
-    for band in range(bands):
-        keys = _band_keys(signatures, band * (size // bands), size // bands)
-        # A stable sort keeps equal keys in row order: nothing depends on the sorting algorithm.
-        order = np.argsort(keys, kind="stable")
-        _join_band(keys, order, signatures, need, leaders, parents)
+    parents = np.arange(len(sketches), dtype=np.int64)
+    join(sketches, parents, band_passes(sketches, rows, second_rows), least_equal(sketches, threshold))
     return roots(parents)
-
-
-@njit(nogil=True, cache=True)
-def roots(parents: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The representative of every node, shape (nodes,)."""
-    out = np.empty_like(parents)
-    for i in range(len(parents)):
-        out[i] = root(parents, i)
-    return out

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
 from tillage.kernels.hashing import PRIME, U, mix
-from tillage.kernels.minhash import root, roots
+from tillage.kernels.lsh import Keys, join, roots
 from tillage.kernels.unicode import class_table, lower_table
 from tillage.kernels.words import capacity, folded_words
 
@@ -71,58 +71,37 @@ def simhash(
     return _fingerprints(*buffers(texts), class_table(), lower_table(), ngram)
 
 
-@njit(nogil=True, cache=True)
-def _distance(a: np.uint64, b: np.uint64) -> Int:
-    x = a ^ b
-    count = 0
-    while x:
-        x &= x - _ONE
-        count += 1
-    return count
+def simhash_passes(fingerprints: NDArray[np.uint64], distance: int) -> list[Keys]:
+    """The passes of `lsh.join` that find every pair of at most `distance` different bits.
 
+    Bits are cut into distance + 3 blocks; two fingerprints so near agree in at least three, so that there is
+    one pass for each choice of three.
 
-@njit(nogil=True, cache=True)
-def _join(
-    keys: NDArray[np.uint64],
-    order: NDArray[np.int64],
-    values: NDArray[np.uint64],
-    distance: Int,
-    parents: NDArray[np.int64],
-) -> None:
-    begin = 0
-    for end in range(1, len(order) + 1):
-        if end < len(order) and keys[order[end]] == keys[order[begin]]:
-            continue
-        for i in range(begin, end):
-            for j in range(i + 1, end):
-                a, b = root(parents, order[i]), root(parents, order[j])
-                if a != b and _distance(U(values[order[i]]), U(values[order[j]])) <= distance:
-                    parents[max(a, b)] = min(a, b)
-        begin = end
-
-
-def near(fingerprints: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
-    """For each row the first row of its cluster, shape (rows,): rows in steps of at most `distance` bits.
-
-    Bits are cut into distance + 3 blocks; two fingerprints so near agree in at least three, so that one sort
-    for each choice of three finds every pair.
+    Args:
+        fingerprints: shape (rows, 1).
 
     Raises:
         ValueError: `distance` is not from 0 to `MAX_DISTANCE`.
     """
     if not 0 <= distance <= MAX_DISTANCE:
         raise ValueError(f"distance {distance} is not from 0 to {MAX_DISTANCE}")
-    # Each value once, numbered in the order in which the rows bring them.
-    _, first, inverse = np.unique(fingerprints, return_index=True, return_inverse=True)
-    rows = np.sort(first)
-    rank = np.searchsorted(rows, first)
-    values = fingerprints[rows]
-    parents = np.arange(len(values), dtype=np.int64)
     blocks = distance + _SPARE
     edges = [64 * i // blocks for i in range(blocks + 1)]
     masks = [sum(1 << bit for bit in range(a, b)) for a, b in pairwise(edges)]
-    for chosen in combinations(masks, _SPARE):
-        keys = values & U(sum(chosen))
-        order = np.argsort(keys, kind="stable")
-        _join(keys, order, values, distance, parents)
-    return rows[roots(parents)][rank[inverse]]
+
+    def keys_of(mask: int) -> Keys:
+        return lambda start, stop: fingerprints[start:stop, 0] & U(mask)
+
+    return [keys_of(sum(chosen)) for chosen in combinations(masks, _SPARE)]
+
+
+def near(fingerprints: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
+    """For each row the first row of its cluster, shape (rows,): rows in steps of at most `distance` bits.
+
+    Raises:
+        ValueError: see `simhash_passes`.
+    """
+    sketches = fingerprints.reshape(-1, 1)
+    parents = np.arange(len(sketches), dtype=np.int64)
+    join(sketches, parents, simhash_passes(sketches, distance), 64 - distance, bits=True)
+    return roots(parents)

@@ -210,9 +210,13 @@ class Corpus(Operator):
     The engine calls `fit` once over the rows that are alive, with columns `id`, `domain`, `source`, `line`,
     those of `reads()` and those of `keys()`; then `apply` and `reasons` as for any operator.
     `fit` must not depend on the order of rows or their partitioning.
+
+    Where `extends` is true, `fit` also leaves an index of the rows in its folder, and `extend` goes on from
+    the folder of an earlier fit with further rows, to the decisions that `fit` over all would have made.
     """
 
     kind = "corpus"
+    extends: ClassVar[bool] = False
 
     def keys(self) -> dict[str, Expression]:
         """Row-level columns that `fit` needs (names start with `_`); dropped from the output."""
@@ -220,6 +224,16 @@ class Corpus(Operator):
 
     def fit(self, frame: DataFrame, artifact: Path) -> None:
         """Read `frame` (it may be larger than memory) and write what `apply` needs into the folder."""
+        raise NotImplementedError(type(self).__name__)
+
+    def extend(self, frame: DataFrame, before: Path, artifact: Path) -> None:
+        """Fill `artifact` as `fit` would from the rows of an earlier fit (or `extend`) and of `frame`.
+
+        Args:
+            frame: rows as for `fit`, none of which the earlier fit has seen.
+            before: the earlier fit's folder; it stays as it is.
+            artifact: an empty folder.
+        """
         raise NotImplementedError(type(self).__name__)
 
 

@@ -1,10 +1,12 @@
-"""Exact and near-duplicate removal over the whole corpus."""
+"""Removal of whole documents that copy another one: exactly, by URL, by MinHash and by SimHash."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,189 +16,144 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tillage.core.errors import UserError
-from tillage.kernels.arrow import buffers
 from tillage.kernels.hashing import hash_strings
-from tillage.kernels.minhash import clusters, minhash
-from tillage.kernels.simhash import MAX_DISTANCE, near, simhash
+from tillage.kernels.lsh import Forget, Keys, Sketches, join
+from tillage.kernels.minhash import band_passes, least_equal, minhash, sketch_type
+from tillage.kernels.simhash import MAX_DISTANCE, simhash, simhash_passes
 from tillage.kernels.urls import normalise_url
-from tillage.ops.base import Corpus, Decisions, operator
+from tillage.ops.base import Annotate, Corpus, Decisions, operator
+from tillage.ops.index import CopyIndex
+from tillage.ops.stats import MEASURES, TextStats
 from tillage.ops.udf import measure, without
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
 
-class Dedup(Corpus):
-    """Base: `fit` gives each row the first of its cluster, and the others name it as what they copy."""
+class Keeps(Corpus):
+    """Base: what removes copies and asks which of them stays."""
 
-    mark: bool = Field(default=False, description="only add the columns, drop nothing")
+    keep: Literal["first", "longest", "best"] = Field(
+        default="first",
+        description="what stays of copies: the first by file and line, that of the longest text, or the best",
+    )
+    best_by: str = Field(
+        default="", description="with `keep: best`, the column of numbers whose highest value stays"
+    )
+    mark: bool = Field(default=False, description="only add the columns, drop and rewrite nothing")
+
+    @model_validator(mode="after")
+    def _best_by_something(self) -> Self:
+        if (self.keep == "best") != bool(self.best_by):
+            got = f"keep: {self.keep}, best_by: {self.best_by!r}"
+            raise UserError("keep: best and best_by go together", where=self.name, got=got)
+        return self
+
+    def requires(self) -> tuple[Annotate, ...]:
+        return (TextStats(measures=(self.best_by,)),) if self.best_by in MEASURES else ()
 
     def reads(self) -> frozenset[str]:
-        return frozenset({"text", "source", "line"})
+        return frozenset({"text", "source", "line"} | ({self.best_by} if self.best_by else set()))
 
-    def decide(
-        self, artifact: Path, table: pa.Table, first: NDArray[np.int64], names: tuple[str, str]
-    ) -> None:
-        """Write the decisions for rows of clusters of two or more; row i is kept as row `first[i]`."""
-        sizes = np.bincount(first, minlength=len(first))[first]
-        some = np.flatnonzero(sizes > 1)
-        ids = table.column("id").combine_chunks().cast(pa.large_string())
-        copies = some != first[some]
-        kept = pc.if_else(
-            pa.array(copies), ids.take(pa.array(first[some])), pa.scalar(None, pa.large_string())
-        )
-        columns = [ids.take(pa.array(some)), kept, pa.array(sizes[some], pa.int64())]
-        Decisions.write(artifact, pa.table(columns, names=["id", *names]))
+    @property
+    def keep_key(self) -> str | None:
+        """The key column that the keep rule ranks by, if any."""
+        return None if self.keep == "first" else f"_{self.name}_keep"
 
-    def join(self, frame: DataFrame, artifact: Path | None, names: tuple[str, str]) -> DataFrame:
+    def keep_keys(self) -> dict[str, Expression]:
+        if self.keep == "longest":
+            return {f"_{self.name}_keep": measure(_byte_length, pa.float64())}
+        return {f"_{self.name}_keep": col(self.best_by).cast("float64")} if self.keep == "best" else {}
+
+
+class Dedup(Keeps):
+    """Base: an index of sketches on disk; each row of a cluster names the one that stays in its stead.
+
+    Subclasses say what a sketch is and which of them are alike.
+    """
+
+    extends = True
+    noun: ClassVar[str]
+    """Of the columns `<noun>_of`, `<noun>s`, `<noun>_cluster`, and the reason for which rows are dropped."""
+    alike: ClassVar[str]
+    """What the rows of a cluster share, in words."""
+
+    @abstractmethod
+    def sketch(self) -> Expression:
+        """A sketch as binary, null in rows that have none."""
+
+    @abstractmethod
+    def shape(self) -> tuple[type[np.unsignedinteger], int]:
+        """The type and the number of a sketch's elements."""
+
+    def passes(self, sketches: Sketches) -> tuple[Sequence[Keys], int]:
+        """How to find alike sketches beyond the equal ones, and how many elements of these must agree."""
+        return (), sketches.shape[1]
+
+    bits: ClassVar[bool] = False
+    """Whether bits are counted instead of elements."""
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        return {
+            f"{cls.noun}_of": "id of the row that is kept in its stead; null in rows that stay",
+            f"{cls.noun}s": f"rows {cls.alike}, itself included; 1 over it weighs each cluster as one row",
+            f"{cls.noun}_cluster": "id of the row that stands for its cluster; with `mark` only",
+        }
+
+    def writes(self) -> dict[str, pa.DataType]:
+        columns = {f"{self.noun}_of": pa.large_string(), f"{self.noun}s": pa.int64()}
+        return {**columns, f"{self.noun}_cluster": pa.large_string()} if self.mark else columns
+
+    def keys(self) -> dict[str, Expression]:
+        return {f"_{self.name}": self.sketch(), **self.keep_keys()}
+
+    def fit(self, frame: DataFrame, artifact: Path) -> None:
+        self._index(frame, None, artifact)
+
+    def extend(self, frame: DataFrame, before: Path, artifact: Path) -> None:
+        self._index(frame, before, artifact)
+
+    def _index(self, frame: DataFrame, before: Path | None, artifact: Path) -> None:
+        index = CopyIndex(artifact, *self.shape())
+        index.build(frame, f"_{self.name}", self.keep_key, self._join, before)
+        table, first, sizes = index.copies()
+        ids = table.column("id").combine_chunks()
+        kept = ids.take(pa.array(first))
+        copies = first != np.arange(len(first))
+        of = pc.if_else(pa.array(copies), kept, pa.scalar(None, pa.large_string()))
+        columns = dict(zip(self.writes(), (of, pa.array(sizes, pa.int64()), kept), strict=False))
+        Decisions.write(artifact, pa.table({"id": ids, **columns}))
+
+    def _join(self, sketches: Sketches, parents: NDArray[np.int64], fresh: int, forget: Forget) -> None:
+        passes, least = self.passes(sketches)
+        join(sketches, parents, passes, least, bits=self.bits, fresh=fresh, forget=forget)
+
+    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
         if artifact is None:
             raise UserError(f"{self.name} was applied without being fitted to the corpus")
+        _, count, *cluster = names = tuple(self.writes())
         joined = Decisions.join(without(frame, *names), artifact)
-        return joined.with_column(names[1], col(names[1]).fill_null(lit(1)))
+        joined = joined.with_column(count, col(count).fill_null(lit(1)))
+        return joined.with_columns({name: col(name).fill_null(col("id")) for name in cluster})
 
-
-def _ordered(frame: DataFrame, columns: list[str], longest: bool) -> pa.Table:
-    """The rows in an order of their own: the longest first if asked, then by file, line and id."""
-    table = frame.select("id", "source", "line", *columns).to_arrow()
-    keys = [("source", "ascending"), ("line", "ascending"), ("id", "ascending")]
-    if longest:
-        keys.insert(0, ("_bytes", "descending"))
-    return table.take(pc.sort_indices(table, sort_keys=keys))
+    def reasons(self) -> dict[str, Expression]:
+        return {} if self.mark else {self.noun: col(f"{self.noun}_of").not_null()}
 
 
 @operator
 class ExactDedup(Dedup):
-    """Keep the first of all documents with the same text, by file and line; name it in `duplicate_of`."""
+    """Keep one of all documents with the same text, the first by file and line; name it in `duplicate_of`."""
 
     source = "Lee et al. 2022, arXiv 2107.06499 (exact documents)"
+    version = 2
+    noun = "duplicate"
+    alike = "with this very text"
 
-    @classmethod
-    def meanings(cls) -> dict[str, str]:
-        return {
-            "duplicate_of": "id of the row that is kept in its stead; null in rows that stay",
-            "duplicates": "rows with this very text, itself included",
-        }
+    def sketch(self) -> Expression:
+        return measure(_document_hash, pa.large_binary())
 
-    def writes(self) -> dict[str, pa.DataType]:
-        return {"duplicate_of": pa.large_string(), "duplicates": pa.int64()}
-
-    def keys(self) -> dict[str, Expression]:
-        return {"_exact": measure(_document_hash, pa.large_binary())}
-
-    def fit(self, frame: DataFrame, artifact: Path) -> None:
-        table = _ordered(frame.where(col("_exact").not_null()), ["_exact"], longest=False)
-        self.decide(artifact, table, _first_equal(table, "_exact"), ("duplicate_of", "duplicates"))
-
-    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
-        return self.join(frame, artifact, ("duplicate_of", "duplicates"))
-
-    def reasons(self) -> dict[str, Expression]:
-        return {} if self.mark else {"duplicate": col("duplicate_of").not_null()}
-
-
-@operator
-class MinHashDedup(Dedup):
-    """Keep one of each cluster of near-copies, found by MinHash; name it in `near_duplicate_of`."""
-
-    source = "Broder 1997; Lee et al. 2022, arXiv 2107.06499; bands as in FineWeb, arXiv 2406.17557"
-
-    ngram: int = Field(default=5, ge=1, le=64, description="words a shingle")
-    bands: int = Field(default=14, ge=1, le=256, description="bands of the signature")
-    rows: int = Field(default=8, ge=1, le=64, description="hashes a band")
-    threshold: float = Field(
-        default=0.7, ge=0, le=1, description="least estimated Jaccard similarity of a pair"
-    )
-    keep: Literal["first", "longest"] = Field(default="first", description="which row of a cluster stays")
-    seed: int = Field(default=0, ge=0, description="seed of the hash functions")
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.bands * self.rows > 1024:
-            raise UserError(
-                "the signature is too long", got=f"{self.bands} x {self.rows} hashes", expected="at most 1024"
-            )
-        return self
-
-    @classmethod
-    def meanings(cls) -> dict[str, str]:
-        return {
-            "near_duplicate_of": "id of the row that is kept in its stead; null in rows that stay",
-            "near_duplicates": "rows of its cluster, itself included",
-        }
-
-    def writes(self) -> dict[str, pa.DataType]:
-        return {"near_duplicate_of": pa.large_string(), "near_duplicates": pa.int64()}
-
-    def keys(self) -> dict[str, Expression]:
-        sign = partial(_signature, ngram=self.ngram, hashes=self.bands * self.rows, seed=self.seed)
-        keys = {"_minhash": measure(sign, pa.large_binary())}
-        if self.keep == "longest":
-            keys["_bytes"] = measure(_byte_length, pa.int64())
-        return keys
-
-    def fit(self, frame: DataFrame, artifact: Path) -> None:
-        longest = self.keep == "longest"
-        columns = ["_minhash", "_bytes"] if longest else ["_minhash"]
-        table = _ordered(frame.where(col("_minhash").not_null()), columns, longest)
-        values = table.column("_minhash").combine_chunks()
-        view = buffers(values)
-        data = view.data[view.offsets[0] : view.offsets[-1]].view(np.uint32)
-        signatures = data.reshape(len(table), self.bands * self.rows)
-        first = clusters(signatures, self.bands, self.threshold)
-        self.decide(artifact, table, first, ("near_duplicate_of", "near_duplicates"))
-
-    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
-        return self.join(frame, artifact, ("near_duplicate_of", "near_duplicates"))
-
-    def reasons(self) -> dict[str, Expression]:
-        return {} if self.mark else {"near_duplicate": col("near_duplicate_of").not_null()}
-
-
-@operator
-class SimHashDedup(Dedup):
-    """Keep one of each cluster of near-copies, found by SimHash; name it in `simhash_duplicate_of`.
-
-    It keeps 8 bytes a document, and sees less than MinHash: a few changed words of a short text are beyond
-    the distance. Clusters join by steps.
-    """
-
-    source = "Charikar 2002, doi 10.1145/509907.509965; Manku et al. 2007, doi 10.1145/1242572.1242592"
-
-    ngram: int = Field(default=1, ge=1, le=64, description="words an n-gram")
-    distance: int = Field(
-        default=3, ge=0, le=MAX_DISTANCE, description="most bits in which two fingerprints of 64 may differ"
-    )
-    min_words: int = Field(default=20, ge=1, description="texts with fewer words are not compared")
-    keep: Literal["first", "longest"] = Field(default="first", description="which row of a cluster stays")
-
-    @classmethod
-    def meanings(cls) -> dict[str, str]:
-        return {
-            "simhash_duplicate_of": "id of the row that is kept in its stead; null in rows that stay",
-            "simhash_duplicates": "rows of its cluster, itself included",
-        }
-
-    def writes(self) -> dict[str, pa.DataType]:
-        return {"simhash_duplicate_of": pa.large_string(), "simhash_duplicates": pa.int64()}
-
-    def keys(self) -> dict[str, Expression]:
-        sign = partial(_fingerprint, ngram=self.ngram, min_words=self.min_words)
-        keys = {"_simhash": measure(sign, pa.uint64())}
-        if self.keep == "longest":
-            keys["_bytes"] = measure(_byte_length, pa.int64())
-        return keys
-
-    def fit(self, frame: DataFrame, artifact: Path) -> None:
-        longest = self.keep == "longest"
-        columns = ["_simhash", "_bytes"] if longest else ["_simhash"]
-        table = _ordered(frame.where(col("_simhash").not_null()), columns, longest)
-        first = near(table.column("_simhash").to_numpy(), self.distance)
-        self.decide(artifact, table, first, ("simhash_duplicate_of", "simhash_duplicates"))
-
-    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
-        return self.join(frame, artifact, ("simhash_duplicate_of", "simhash_duplicates"))
-
-    def reasons(self) -> dict[str, Expression]:
-        return {} if self.mark else {"simhash_duplicate": col("simhash_duplicate_of").not_null()}
+    def shape(self) -> tuple[type[np.unsignedinteger], int]:
+        return np.uint64, 2
 
 
 @operator
@@ -208,53 +165,108 @@ class UrlDedup(Dedup):
     """
 
     source = "Penedo et al. 2023 (RefinedWeb), arXiv 2306.01116, section 3.3; RFC 3986, section 6.2"
+    version = 2
+    noun = "url_duplicate"
+    alike = "with this URL"
 
     column: str = Field(default="url", min_length=1, description="the column that holds the URL")
-    keep: Literal["first", "longest"] = Field(default="first", description="which row of a cluster stays")
 
     @classmethod
     def example(cls) -> Self:
         return cls(column="source")
 
     def reads(self) -> frozenset[str]:
-        return frozenset({self.column, "source", "line"} | ({"text"} if self.keep == "longest" else set()))
+        text = {"text"} if self.keep == "longest" else set[str]()
+        return (super().reads() - {"text"}) | {self.column} | text
 
-    @classmethod
-    def meanings(cls) -> dict[str, str]:
-        return {
-            "url_duplicate_of": "id of the row that is kept in its stead; null in rows that stay",
-            "url_duplicates": "rows with this URL, itself included",
-        }
+    def sketch(self) -> Expression:
+        return measure(_url_hash, pa.large_binary(), self.column)
 
-    def writes(self) -> dict[str, pa.DataType]:
-        return {"url_duplicate_of": pa.large_string(), "url_duplicates": pa.int64()}
-
-    def keys(self) -> dict[str, Expression]:
-        keys = {"_url": measure(_url_hash, pa.large_binary(), self.column)}
-        if self.keep == "longest":
-            keys["_bytes"] = measure(_byte_length, pa.int64())
-        return keys
-
-    def fit(self, frame: DataFrame, artifact: Path) -> None:
-        longest = self.keep == "longest"
-        columns = ["_url", "_bytes"] if longest else ["_url"]
-        table = _ordered(frame.where(col("_url").not_null()), columns, longest)
-        self.decide(artifact, table, _first_equal(table, "_url"), ("url_duplicate_of", "url_duplicates"))
-
-    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
-        return self.join(frame, artifact, ("url_duplicate_of", "url_duplicates"))
-
-    def reasons(self) -> dict[str, Expression]:
-        return {} if self.mark else {"url_duplicate": col("url_duplicate_of").not_null()}
+    def shape(self) -> tuple[type[np.unsignedinteger], int]:
+        return np.uint64, 2
 
 
-def _first_equal(table: pa.Table, column: str) -> NDArray[np.int64]:
-    """For each row the first row with the same value."""
-    # Equal values get the number of the first row that has them, since rows come in order.
-    encoded = table.column(column).combine_chunks().dictionary_encode()
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    return first.astype(np.int64)[inverse]
+@operator
+class MinHashDedup(Dedup):
+    """Keep one of each cluster of near-copies, found by MinHash; name it in `near_duplicate_of`.
+
+    Candidates share a band of the sketch, and join if the similarity that the whole sketch estimates reaches
+    the threshold. The same sketch is cut a second time, into shorter bands, so that pairs near the threshold
+    are seldom missed.
+    """
+
+    source = (
+        "Broder 1997; Lee et al. 2022, arXiv 2107.06499; bands as in FineWeb, arXiv 2406.17557; sketches of "
+        "Li and Koenig 2010, doi 10.1145/1772690.1772759"
+    )
+    version = 2
+    noun = "near_duplicate"
+    alike = "of its cluster"
+
+    ngram: int = Field(default=5, ge=1, le=64, description="words a shingle")
+    bands: int = Field(default=14, ge=1, le=256, description="bands of the sketch")
+    rows: int = Field(default=8, ge=1, le=64, description="hashes a band")
+    second_rows: int = Field(
+        default=6, ge=0, le=64, description="hashes a band of the second cut of the sketch; 0 cuts once"
+    )
+    threshold: float = Field(
+        default=0.7, ge=0, le=1, description="least estimated Jaccard similarity of a pair"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the hash functions")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.bands * self.rows > 1024:
+            raise UserError(
+                "the signature is too long", got=f"{self.bands} x {self.rows} hashes", expected="at most 1024"
+            )
+        return self
+
+    def sketch(self) -> Expression:
+        sign = partial(
+            _sketch, ngram=self.ngram, hashes=self.bands * self.rows, seed=self.seed, rows=self._least_rows()
+        )
+        return measure(sign, pa.large_binary())
+
+    def _least_rows(self) -> int:
+        return min(self.rows, self.second_rows or self.rows)
+
+    def shape(self) -> tuple[type[np.unsignedinteger], int]:
+        return sketch_type(self._least_rows()), self.bands * self.rows
+
+    def passes(self, sketches: Sketches) -> tuple[Sequence[Keys], int]:
+        return band_passes(sketches, self.rows, self.second_rows), least_equal(sketches, self.threshold)
+
+
+@operator
+class SimHashDedup(Dedup):
+    """Keep one of each cluster of near-copies, found by SimHash; name it in `simhash_duplicate_of`.
+
+    It keeps 8 bytes a document, and sees less than MinHash: a few changed words of a short text are beyond
+    the distance. Clusters join by steps.
+    """
+
+    source = "Charikar 2002, doi 10.1145/509907.509965; Manku et al. 2007, doi 10.1145/1242572.1242592"
+    version = 2
+    noun = "simhash_duplicate"
+    alike = "of its cluster"
+    bits = True
+
+    ngram: int = Field(default=1, ge=1, le=64, description="words an n-gram")
+    distance: int = Field(
+        default=3, ge=0, le=MAX_DISTANCE, description="most bits in which two fingerprints of 64 may differ"
+    )
+    min_words: int = Field(default=20, ge=1, description="texts with fewer words are not compared")
+
+    def sketch(self) -> Expression:
+        sign = partial(_fingerprint, ngram=self.ngram, min_words=self.min_words)
+        return measure(sign, pa.large_binary())
+
+    def shape(self) -> tuple[type[np.unsignedinteger], int]:
+        return np.uint64, 1
+
+    def passes(self, sketches: Sketches) -> tuple[Sequence[Keys], int]:
+        return simhash_passes(sketches, self.distance), 64 - self.distance
 
 
 def _url_hash(urls: pa.Array) -> pa.Array:
@@ -264,7 +276,7 @@ def _url_hash(urls: pa.Array) -> pa.Array:
 
 def _fingerprint(texts: pa.Array, ngram: int, min_words: int) -> pa.Array:
     fingerprints, words = simhash(texts, ngram)
-    return pa.array(fingerprints, mask=words < min_words)
+    return _fixed_rows(fingerprints[:, None].view(np.uint8), pa.array(words >= min_words))
 
 
 def _document_hash(texts: pa.Array) -> pa.Array:
@@ -273,13 +285,13 @@ def _document_hash(texts: pa.Array) -> pa.Array:
     return _fixed_rows(pairs.view(np.uint8), pc.is_valid(texts))
 
 
-def _signature(texts: pa.Array, ngram: int, hashes: int, seed: int) -> pa.Array:
-    signatures, some = minhash(texts, ngram, hashes, seed)
-    return _fixed_rows(signatures.view(np.uint8), pa.array(some))
+def _sketch(texts: pa.Array, ngram: int, hashes: int, seed: int, rows: int) -> pa.Array:
+    sketches, some = minhash(texts, ngram, hashes, seed, rows)
+    return _fixed_rows(sketches.view(np.uint8), pa.array(some))
 
 
 def _byte_length(texts: pa.Array) -> pa.Array:
-    return pc.binary_length(texts).cast(pa.int64())
+    return pc.binary_length(texts).cast(pa.float64())
 
 
 def _fixed_rows(data: NDArray[np.uint8], valid: pa.Array) -> pa.Array:

@@ -1,0 +1,257 @@
+"""Clusters of rows with alike sketches by locality-sensitive hashing (Leskovec, Rajaraman, Ullman, ch. 3).
+
+A *sketch* is a row of a matrix of unsigned integers. In one pass rows that share a key, a hash of a part of
+the sketch, are candidates; two candidates that are alike are joined. A pair is joined by what its two
+sketches say and by nothing else, so the clusters depend neither on the order of the rows nor on the order of
+the passes, and rows that come later only add to them. A pass holds 24 bytes a row: its key (8), its place in
+the order of keys (8) and its parent in the forest of clusters (8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tillage.kernels.arrow import Int
+from tillage.kernels.hashing import U, hash_bytes
+
+Sketches = NDArray[np.unsignedinteger]
+"""Shape (rows, size)."""
+Keys = Callable[[int, int], NDArray[np.uint64]]
+"""The keys of rows [start, stop) in one pass, shape (stop - start,)."""
+Forget = Callable[[], None]
+
+_BLOCK = 1 << 16
+_ONE = U(1)
+
+
+@njit(nogil=True, cache=True)
+def root(parents: NDArray[np.int64], i: Int) -> Int:
+    """The representative of `i` in a union-find forest; halves the path to it."""
+    while parents[i] != i:
+        parents[i] = parents[parents[i]]
+        i = parents[i]
+    return i
+
+
+@njit(nogil=True, cache=True)
+def roots(parents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The representative of every node, which is the first of its tree, shape (nodes,)."""
+    out = np.empty_like(parents)
+    for i in range(len(parents)):
+        out[i] = root(parents, i)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _hashed(data: NDArray[np.uint8], rows: Int, width: Int, start: Int, stop: Int) -> NDArray[np.uint64]:
+    keys = np.empty(rows, np.uint64)
+    for i in range(rows):
+        keys[i] = hash_bytes(data, i * width + start, i * width + stop, U(start))
+    return keys
+
+
+def part_keys(sketches: Sketches, start: int, stop: int) -> NDArray[np.uint64]:
+    """The hash of the elements [start, stop) of each sketch, shape (rows,)."""
+    rows, size = sketches.shape
+    each = sketches.dtype.itemsize
+    data = np.ascontiguousarray(sketches).reshape(-1).view(np.uint8)
+    return _hashed(data, rows, size * each, start * each, stop * each)
+
+
+@njit(nogil=True, cache=True)
+def _alike(sketches: Sketches, i: Int, j: Int, least: Int, bits: bool) -> bool:
+    same = 0
+    if bits:
+        for k in range(sketches.shape[1]):
+            differ = U(sketches[i, k]) ^ U(sketches[j, k])
+            same += 64
+            while differ:
+                differ &= differ - _ONE
+                same -= 1
+    else:
+        for k in range(sketches.shape[1]):
+            same += sketches[i, k] == sketches[j, k]
+    return bool(same >= least)
+
+
+@njit(nogil=True, cache=True)
+def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Whether each key is among `wanted`, which is sorted."""
+    size = 64
+    while size < 16 * len(wanted):
+        size *= 2
+    bitmap = np.zeros(size, np.uint8)
+    for key in wanted:
+        bitmap[np.int64(key & U(size - 1))] = 1
+    out = np.zeros(len(keys), np.bool_)
+    for i in range(len(keys)):
+        if bitmap[np.int64(keys[i] & U(size - 1))]:
+            at = np.searchsorted(wanted, keys[i])
+            out[i] = at < len(wanted) and wanted[at] == keys[i]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _join(
+    keys: NDArray[np.uint64],
+    order: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    begin: Int,
+    fresh: Int,
+    sketches: Sketches,
+    least: Int,
+    bits: bool,
+    copies: NDArray[np.bool_],
+    parents: NDArray[np.int64],
+) -> Int:
+    """Join the pairs of a stretch of whole buckets from `begin` on; returns where the next one begins.
+
+    `rows` numbers what `keys` and `order` speak of; empty where they speak of all rows.
+    """
+    stop = min(len(order), begin + _BLOCK)
+    members = np.empty(64, np.int64)
+    i = begin
+    while i < stop:
+        key = keys[order[i]]
+        count = 0
+        j = i
+        first = np.int64(-1)
+        one = True
+        some = False
+        while j < len(order) and keys[order[j]] == key:
+            row = np.int64(order[j])
+            if len(rows):
+                row = np.int64(rows[row])
+            j += 1
+            if copies[row]:
+                continue
+            if count == len(members):
+                members = np.concatenate((members, np.empty_like(members)))
+            members[count] = row
+            count += 1
+            some = some or row >= fresh
+            at = root(parents, row)
+            if count == 1:
+                first = at
+            elif at != first:
+                one = False
+        i = j
+        if one or not some:
+            continue
+        for b in range(1, count):
+            for a in range(b):
+                if members[a] < fresh and members[b] < fresh:
+                    continue
+                x, y = root(parents, members[a]), root(parents, members[b])
+                if x != y and _alike(sketches, members[a], members[b], least, bits):
+                    # The earlier row is the root, so a tree is named by its first row.
+                    parents[max(x, y)] = min(x, y)
+    return i
+
+
+@njit(nogil=True, cache=True)
+def _join_equal(
+    keys: NDArray[np.uint64],
+    order: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    begin: Int,
+    sketches: Sketches,
+    copies: NDArray[np.bool_],
+    parents: NDArray[np.int64],
+) -> Int:
+    """As `_join` for equal sketches; all but one row of each set of equals are marked in `copies`."""
+    stop = min(len(order), begin + _BLOCK)
+    i = begin
+    while i < stop:
+        key = keys[order[i]]
+        head = np.int64(order[i])
+        if len(rows):
+            head = np.int64(rows[head])
+        j = i + 1
+        while j < len(order) and keys[order[j]] == key:
+            row = np.int64(order[j])
+            if len(rows):
+                row = np.int64(rows[row])
+            j += 1
+            equal = True
+            for k in range(sketches.shape[1]):
+                equal = equal and sketches[head, k] == sketches[row, k]
+            if equal:  # else 64 bits collide: the passes may still join the two
+                copies[row] = True
+                x, y = root(parents, head), root(parents, row)
+                parents[max(x, y)] = min(x, y)
+        i = j
+    return i
+
+
+def join(
+    sketches: Sketches,
+    parents: NDArray[np.int64],
+    passes: Sequence[Keys],
+    least: int,
+    bits: bool = False,
+    fresh: int = 0,
+    forget: Forget | None = None,
+) -> None:
+    """Join all rows with equal sketches, then in each pass the alike ones among those that share a key.
+
+    Args:
+        sketches: shape (rows, size); may lie in a file that is mapped into memory.
+        parents: shape (rows,), the forest so far, changed in place; rows from `fresh` on stand alone in it.
+        passes: each gives the keys of a stretch of rows.
+        least: equal elements of two sketches that are alike; with `bits`, equal bits of 64-bit elements.
+        fresh: pairs of two rows before this one have been compared already.
+        forget: called between stretches, to give pages of the mapped file back.
+    """
+    rows, size = sketches.shape
+    sketches = sketches.view()
+    sketches.flags.writeable = False  # or kernels would be compiled for both kinds of arrays
+    copies = np.zeros(rows, np.bool_)
+
+    def whole(start: int, stop: int) -> NDArray[np.uint64]:
+        return part_keys(sketches[start:stop], 0, size)
+
+    for number, keys_of in enumerate((whole, *passes)):
+        keys, chosen = _candidates(keys_of, rows, fresh, forget)
+        order = np.argsort(keys)
+        at = 0
+        while at < len(order):
+            if number == 0:
+                at = _join_equal(keys, order, chosen, at, sketches, copies, parents)
+            else:
+                at = _join(keys, order, chosen, at, fresh, sketches, least, bits, copies, parents)
+            if forget is not None:
+                forget()
+
+
+def _candidates(
+    keys_of: Keys, rows: int, fresh: int, forget: Forget | None
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Keys and numbers of the rows that can meet a fresh one; no numbers where these are all rows."""
+    if fresh == 0:
+        return _blocks(keys_of, 0, rows, forget), np.zeros(0, np.int64)
+    new = _blocks(keys_of, fresh, rows, forget)
+    wanted = np.unique(new)
+    found_keys, found_rows = [new], [np.arange(fresh, rows, dtype=np.int64)]
+    for start in range(0, fresh, _BLOCK):
+        keys = keys_of(start, min(fresh, start + _BLOCK))
+        hits = np.flatnonzero(_find(keys, wanted))
+        found_keys.append(keys[hits])
+        found_rows.append(start + hits)
+        if forget is not None:
+            forget()
+    return np.concatenate(found_keys), np.concatenate(found_rows)
+
+
+def _blocks(keys_of: Keys, start: int, stop: int, forget: Forget | None) -> NDArray[np.uint64]:
+    keys = np.empty(stop - start, np.uint64)
+    for at in range(start, stop, _BLOCK):
+        end = min(stop, at + _BLOCK)
+        keys[at - start : end - start] = keys_of(at, end)
+        if forget is not None:
+            forget()
+    return keys
