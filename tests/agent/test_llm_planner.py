@@ -12,9 +12,11 @@ pytest.importorskip("pydantic_ai")
 from agent_world import World
 
 from tillage.agent.embedded import EmbeddedPlanner
-from tillage.agent.llm_planner import INSTRUCTIONS, LLMPlanner
+from tillage.agent.fence import unfenced
+from tillage.agent.llm_planner import RULES, LLMPlanner
 from tillage.agent.planner import catalogue
 from tillage.agent.planners import planner_from_environment
+from tillage.agent.together import CompetingPlanner
 from tillage.core.errors import WorkFailed
 from tillage.core.events import Cost, Verified
 from tillage.flow.check import check
@@ -34,7 +36,9 @@ def plan(**candidates: list[dict[str, Any]]) -> str:
 
 
 def planner(llm: Any, world: World, **more: Any) -> LLMPlanner:
-    return LLMPlanner(LLMClient(LLMSettings(url=llm.url, model="scripted"), log=world.log), world.log, **more)
+    return LLMPlanner(
+        LLMClient(LLMSettings(url=llm.url, model="scripted", mode="draft"), log=world.log), world.log, **more
+    )
 
 
 def propose(asked: LLMPlanner, world: World) -> list[Any]:
@@ -67,7 +71,7 @@ def test_an_invalid_plan_goes_back_with_its_findings(llm: Any, world: World) -> 
     ]
     found = propose(planner(llm, world), world)
     assert [p.name for p in found] == ["good", "typo", "field"]
-    told = json.loads(llm.requests[1]["messages"][-1]["content"])["findings"]
+    told = unfenced(llm.requests[1]["messages"][-1]["content"])["findings"]
     assert "did you mean 'exact_dedup'?" in told["typo"][0]
     assert "did you mean 'threshold'?" in told["field"][0]
     assert "missing_column: where: reads column 'wrods'" in told["column"][0]
@@ -88,7 +92,7 @@ def test_forbidden_operators_do_not_exist_for_it(llm: Any, world: World) -> None
     llm.answers = [plan(a=[step("exact_dedup")])]
     with pytest.raises(WorkFailed, match="no operator 'exact_dedup'"):
         planner(llm, world, corrections=0).propose(frozen, world.profile, catalogue(frozen))
-    offered = [op["name"] for op in json.loads(llm.requests[0]["messages"][1]["content"])["operators"]]
+    offered = [op["name"] for op in unfenced(llm.requests[0]["messages"][1]["content"])["operators"]]
     assert "minhash_dedup" in offered
     assert "exact_dedup" not in offered
 
@@ -103,8 +107,8 @@ def test_text_of_the_data_is_sent_as_data_only(llm: Any, world: World) -> None:
     system, user = llm.requests[0]["messages"]
     assert (system["role"], user["role"]) == ("system", "user")
     assert hostile not in system["content"]
-    assert system["content"].startswith(INSTRUCTIONS[:60])
-    assert hostile in json.loads(user["content"])["profile"]["domains"]
+    assert system["content"].startswith(RULES[:60])
+    assert hostile in unfenced(user["content"])["profile"]["domains"]
     assert str(world.frozen.folder) not in user["content"]
 
 
@@ -113,10 +117,12 @@ def test_the_environment_chooses_the_planner(llm: Any, world: World, monkeypatch
     assert isinstance(planner_from_environment(world.workspace), EmbeddedPlanner)
     monkeypatch.setenv("TILLAGE_LLM_URL", llm.url)
     monkeypatch.setenv("TILLAGE_LLM_MODEL", "scripted")
+    monkeypatch.setenv("TILLAGE_LLM_MODE", "draft")
     llm.answers = [plan(a=[GATE])]
     for _ in range(2):  # the second time from the cache
         chosen = planner_from_environment(world.workspace, world.log)
-        assert isinstance(chosen, LLMPlanner)
-        assert [p.name for p in propose(chosen, world)] == ["a"]
+        assert isinstance(chosen, CompetingPlanner)
+        alone = EmbeddedPlanner().propose(world.frozen, world.profile, catalogue(world.frozen))
+        assert {p.name for p in propose(chosen, world)} == {*(p.name for p in alone), "a"}
     assert len(llm.requests) == 1
     assert world.events[-1] == Cost(calls=0, tokens=0, money=0.0, cached=1)

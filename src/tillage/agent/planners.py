@@ -1,4 +1,4 @@
-"""Which planner a session uses: the embedded one, or the language model that the environment names."""
+"""Which planner a session uses: the embedded one, and with it a language model if one is named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from tillage.agent.embedded import EmbeddedPlanner
 from tillage.agent.memory import Memory
 from tillage.agent.planner import Planner
+from tillage.agent.together import CompetingPlanner
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog
 from tillage.core.workspace import Workspace
@@ -21,16 +22,30 @@ def memory(workspace: Workspace) -> Memory:
 
 
 def planner_from_environment(
-    workspace: Workspace, log: EventLog | None = None, settings: LLMSettings | None = None
+    workspace: Workspace,
+    log: EventLog | None = None,
+    settings: LLMSettings | None = None,
+    fallback: bool = False,
 ) -> Planner:
-    """The LLM planner if `TILLAGE_LLM_URL` is set (or `settings` given), else the embedded one.
+    """The embedded planner, together with the LLM planner if `TILLAGE_LLM_URL` is set (or `settings` given).
+
+    Args:
+        fallback: where the language model fails, go on without it and say so.
 
     Raises:
-        UserError: a language model is named and the extra `agent` is not installed.
+        UserError: a language model is named and the extra `agent` is not installed, or a local one is named,
+            which has to be served (`tillage.llm.endpoint`).
     """
     settings = settings or LLMSettings.from_environment()
+    embedded = EmbeddedPlanner(memory(workspace))
     if settings is None:
-        return EmbeddedPlanner(memory(workspace))
+        return embedded
+    if settings.url == "local":
+        raise UserError(
+            "a local model must be served first",
+            where="TILLAGE_LLM_URL",
+            hint="tillage plan --llm local serves it; other commands take the URL of a server",
+        )
     try:
         # An optional extra: the embedded planner must work without it.
         from tillage.agent.llm_planner import LLMPlanner
@@ -38,9 +53,10 @@ def planner_from_environment(
         from tillage.llm.client import LLMClient
     except ImportError as error:
         raise UserError(
-            "TILLAGE_LLM_URL is set and the language model client is not installed",
+            "a language model is named and its client is not installed",
             got=str(error),
             hint="pip install 'tillage[agent]', or unset TILLAGE_LLM_URL",
         ) from error
     folder: Path = workspace.root / "llm"
-    return LLMPlanner(LLMClient(settings, AnswerCache(folder), log), log)
+    client = LLMClient(settings, AnswerCache(folder), log)
+    return CompetingPlanner(LLMPlanner(client, log, workspace=workspace), embedded, log, fallback)

@@ -25,9 +25,13 @@ class LLMSettings(Spec):
 
     url: str
     model: str
+    served: str = ""
+    """What the cache knows the endpoint by, where its URL changes from session to session."""
     key: SecretStr = SecretStr("none")
     output: Literal["schema", "tool", "prompt"] = "schema"
     mode: Literal["tools", "draft", "steps"] = "tools"
+    rows: bool = True
+    """Whether the model may be shown rows of the data, and not only what was measured on them."""
     temperature: float = Field(default=0.0, ge=0)
     max_output_tokens: int = Field(default=4096, ge=1)
     timeout_seconds: float = Field(default=120.0, gt=0)
@@ -51,6 +55,7 @@ class LLMSettings(Spec):
             "key",
             "output",
             "mode",
+            "rows",
             "timeout_seconds",
             "attempts",
             "price_in",
@@ -62,6 +67,8 @@ class LLMSettings(Spec):
         values = {name: known[_variable(name)] for name in fields if known.get(_variable(name))}
         if "url" not in values:
             return None
+        if values["url"] == "local":
+            return cls(url="local", model="local", served="local")
         if "model" not in values:
             raise UserError(
                 "a language model URL is set but no model",
