@@ -105,3 +105,14 @@ def test_types_that_delta_lacks_become_those_it_has() -> None:
     assert storable(pa.float16()) == pa.float32()
     assert storable(pa.dictionary(pa.int8(), pa.string())) == pa.string()
     assert storable(pa.list_(pa.int32())) == pa.list_(pa.int32())
+
+
+def test_an_old_version_tells_its_own_lineage(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path / "data")
+    for number, text in enumerate("abc"):
+        file, digest = parquet(tmp_path / f"{text}.parquet", [text])
+        assert dataset.commit([file], SCHEMA, lineage(f"run-{text}", digest)) == number
+    for number, text in enumerate("abc"):
+        old = Dataset.open(dataset.path, number)
+        assert old.lineage()["run"] == f"run-{text}"
+        assert [entry.version for entry in old.history()] == [2, 1, 0]

@@ -31,7 +31,12 @@ VERBS = {
     "why": "Tell a row's whole life: origin, measurements, decisions, training.",
     "ops": "List the operators, or describe one.",
     "runs": "List the runs of the workspace.",
-    "diff": "Compare two runs: recipes, accounts, results.",
+    "diff": "Compare two dataset versions or two runs: rows, accounts, recipes, distributions.",
+    "datasets": "List the datasets of the workspace, or the versions of one.",
+    "tag": "Give a dataset version a name.",
+    "rollback": "Make a dataset's newest version equal to an old one.",
+    "export": "Write a dataset version as Parquet, JSON lines or a Hugging Face folder.",
+    "clean": "Free the disk of what no dataset version needs.",
 }
 EXTRAS = {
     "torch": "train",

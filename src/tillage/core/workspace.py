@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def check_writable(folder: Path) -> None:
     """Make `folder` and prove that a file can be made in it; `UserError` otherwise."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        probe = folder / f".probe-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -60,7 +61,8 @@ def check_writable(folder: Path) -> None:
 def write_atomic(path: Path, text: str) -> None:
     """Write `text` so that `path` holds either the old or the whole new content, even after a kill."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Named by more than the process: two of its threads may write one file.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as out:
             out.write(text)

@@ -129,10 +129,12 @@ class Dataset:
             return self._write([path.name for path in files], old.schema(), lineage)
 
     def history(self) -> list[Version]:
-        """All commits made by runs, newest first."""
+        """All commits made by runs, newest first, whichever version is open."""
+        self._table()
+        # A table open at an old version gives all entries and counts them down from its own number (1.6.6).
         return [
             Version(int(entry["version"]), entry["timestamp"] / 1000, json.loads(entry[LINEAGE]))
-            for entry in self._table().history()
+            for entry in DeltaTable(str(self.path)).history()
             if LINEAGE in entry
         ]
 

@@ -55,7 +55,7 @@ def diff(a: str, b: str, workspace: Workspace) -> RunDiff:
         a=one.run,
         b=two.run,
         recipe=list(lines),
-        steps=[StepDiff(step, by_step[0].get(step), by_step[1].get(step)) for step in _merged(by_step)],
+        steps=[StepDiff(step, by_step[0].get(step), by_step[1].get(step)) for step in merged(by_step)],
         only_a=len(ids_a) - both,
         only_b=len(ids_b) - both,
         both=both,
@@ -63,7 +63,7 @@ def diff(a: str, b: str, workspace: Workspace) -> RunDiff:
     )
 
 
-def _merged(by_step: list[dict[str, StepAccount]]) -> list[str]:
+def merged(by_step: list[dict[str, StepAccount]]) -> list[str]:
     """The steps of both runs: those of the first in its order, others after the step that they follow."""
     order = list(by_step[0])
     previous = -1

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import daft
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -258,7 +259,15 @@ class _Run:
             dropped=[str(path) for path in result.dropped],
             dataset=None if dataset is None else {"path": dataset[0], "version": dataset[1]},
             stages=[
-                {"name": s.name, "fingerprint": d.fingerprint, "seconds": d.seconds, "reused": d.reused}
+                {
+                    "name": s.name,
+                    "fingerprint": d.fingerprint,
+                    "seconds": d.seconds,
+                    "reused": d.reused,
+                    "made": d.made,
+                    "shards": [path.name for path in d.shards],
+                    "fits": [path.name for path in d.fits],
+                }
                 for s, d in zip(stages, done, strict=True)
             ],
         )
@@ -277,6 +286,7 @@ class _Run:
             "rows": rows,
             "bytes": size,
             "tillage": __version__,
+            "daft": daft.__version__,
         }
         dataset = Dataset(target)
         newest = Dataset.open(target).version if dataset.exists() else None

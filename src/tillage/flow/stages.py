@@ -40,6 +40,7 @@ class Done:
     shards: list[Path]
     stats: Stats
     made: int = 0
+    fits: list[Path] = field(default_factory=list[Path])
     seconds: float = 0.0
     schema: pa.Schema = field(default_factory=lambda: BASE)
 
@@ -125,7 +126,8 @@ class StageRunner:
             stats = read_stats(path)
             check_balance(stage, stats)
             total.merge(stats)
-        done = Done(folder, mark, paths, total, made, time.monotonic() - begun, out_schema)
+        seconds = time.monotonic() - begun
+        done = Done(folder, mark, paths, total, made, list(artifacts.values()), seconds, out_schema)
         size = sum(columns[-1] for columns in total.bytes.values())
         steps = [action.id for action in stage.steps]
         written = sum(total.rows.values())

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from tillage.cli.answer import Answer, Writing, dry
 from tillage.cli.live import watch
-from tillage.core.errors import UserError, nearest
-from tillage.core.workspace import Workspace
 from tillage.data.dataset import Dataset
+from tillage.data.refs import open_ref
 from tillage.data.schema import DOMAIN, ID, TEXT
 from tillage.train.tokens import Tokenizer, TokenStore
 
@@ -28,14 +27,16 @@ def tokenize(
     """Write a token store from a dataset version.
 
     Args:
-        dataset: a name in the workspace, or a Delta table's folder.
-        version: the version to read; the newest if not given.
+        dataset: a name in the workspace or a Delta table's folder, with @VERSION or @TAG for a version.
+        version: the version to read, another way to say it; the newest if not given.
         store: the folder to write; below the workspace's stores if not given.
         tokenizer: a tokenizer.json to use; without it one is learned from the dataset.
         vocab: tokens of the vocabulary that is learned.
         learn_mb: megabytes of text to learn it from.
     """
-    data = Dataset.open(dataset_path(dataset, common.space), version)
+    data = open_ref(dataset, common.space)
+    if version is not None:
+        data = Dataset.open(data.path, version)
     folder = store or common.space.stores / f"{data.path.name}-v{data.version}"
     if common.dry_run:
         return dry(f"tokenise {data.count()} rows of {data.path} version {data.version}", [folder])
@@ -62,17 +63,6 @@ def tokenize(
         },
         [f"store: {folder}"],
     )
-
-
-def dataset_path(name: str, workspace: Workspace) -> Path:
-    """A dataset of the workspace by its name, or any folder by its path."""
-    if (workspace.datasets / name).is_dir():
-        return workspace.datasets / name
-    if Path(name).is_dir():
-        return Path(name)
-    known = [path.name for path in workspace.datasets.glob("*") if path.is_dir()]
-    hint = nearest(name, known) if known else "`tillage run` makes one"
-    raise UserError(f"no dataset {name!r}", where=workspace.datasets, hint=hint)
 
 
 def _texts(data: Dataset, limit: int) -> Iterator[str]:
