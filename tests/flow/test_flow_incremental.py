@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
+import pyarrow as pa
 import pytest
+from daft import DataFrame
 from flow_rows import First, Short, Strip, home, recipe, run_quietly, write_raw
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +20,7 @@ from tillage.data.dataset import Dataset
 from tillage.flow.incremental import Unit, group
 from tillage.flow.recipe import Recipe
 from tillage.flow.run import RunResult
+from tillage.ops.base import Decisions
 
 SHARD = 3_000
 
@@ -93,13 +97,64 @@ def test_a_file_that_goes_or_changes_takes_only_its_own_rows_along(tmp_path: Pat
     assert (two.digest, two.accounts) == (whole.digest, whole.accounts)
 
 
+class Extending(First):
+    """First, with an index: the smallest id of each text."""
+
+    name = "extending"
+    extends = True
+    seen: ClassVar[list[int]] = []
+
+    def fit(self, frame: DataFrame, artifact: Path) -> None:
+        self._decide(frame, {}, {}, artifact)
+
+    def extend(self, frame: DataFrame, before: Path, artifact: Path) -> None:
+        index = json.loads((before / "index.json").read_text())
+        self._decide(frame, index["first"], index["copies"], artifact)
+
+    def _decide(
+        self, frame: DataFrame, first: dict[str, str], copies: dict[str, str], artifact: Path
+    ) -> None:
+        rows = frame.select("id", self.key).to_arrow().to_pylist()
+        Extending.seen.append(len(rows))
+        for row in rows:
+            other = first.get(row[self.key], row["id"])
+            first[row[self.key]] = min(other, row["id"])
+            if other != row["id"]:
+                copies[max(other, row["id"])] = ""
+        (artifact / "index.json").write_text(json.dumps({"first": first, "copies": copies}))
+        table = {"id": pa.array(copies, pa.large_string()), f"copy{self.key}": pa.array([True] * len(copies))}
+        Decisions.write(artifact, pa.table(table))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_operator_with_an_index_sees_new_rows_only(tmp_path: Path, earlier: bool) -> None:
+    raw, workspace = write_raw(tmp_path / "raw"), home(tmp_path)
+    before = [First(key="_before")] if earlier else []
+    what = recipe(raw, Strip(), *before, Extending())
+    Extending.seen.clear()
+    one, _ = run_quietly(what, workspace, shard_bytes=SHARD)
+    text = one.kept_table(["id", "text"]).column("text")[-1].as_py()
+    add_file(raw, "part-99998.jsonl", [f"a row that is new and {i}" for i in range(12)])
+    run_quietly(what, workspace, shard_bytes=SHARD)
+    assert Extending.seen == [one.accounts[-1].rows_in, 12]
+    # Many copies of one text: the step before decides anew of an old row, which the index has counted in.
+    add_file(raw, "part-99999.jsonl", [text] * 30)
+    two, _ = run_quietly(what, workspace, shard_bytes=SHARD)
+    assert Extending.seen[2] == (two.accounts[-1].rows_in if earlier else 30)
+    (raw / "part-00000.jsonl").unlink()
+    three, _ = run_quietly(what, workspace, shard_bytes=SHARD)
+    assert Extending.seen[3] == three.accounts[-1].rows_in
+    whole = full(what, tmp_path, "again")
+    assert (three.digest, three.accounts) == (whole.digest, whole.accounts)
+
+
 def flip(path: Path, at: float = 0.5) -> None:
     raw = bytearray(path.read_bytes())
     raw[int(len(raw) * at)] ^= 1
     path.write_bytes(raw)
 
 
-@pytest.mark.parametrize("which", ["shard-*/kept-0.parquet", "shard-*/stats.json", "decisions.parquet"])
+@pytest.mark.parametrize("which", ["shard-*/kept-0.parquet", "shard-*/stats.json", "fit-*/decisions.parquet"])
 def test_a_flipped_bit_in_finished_work_is_noticed_and_mended(tmp_path: Path, which: str) -> None:
     raw, workspace = write_raw(tmp_path / "raw"), home(tmp_path)
     what = recipe(raw, *steps())

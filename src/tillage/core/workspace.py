@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tillage.core.errors import UserError
+from tillage.core.errors import UserError, WorkFailed
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,23 @@ def check_writable(folder: Path) -> None:
         raise UserError(
             "cannot write here", where=folder, got=error.strerror, hint="name another folder or free it"
         ) from error
+
+
+def disk_full(error: BaseException, where: object) -> WorkFailed | None:
+    """`error` as ours if it, or what caused it, says that a disk, a quota or a limit of file size is full."""
+    step: BaseException | None = error
+    while step is not None:
+        number = step.errno if isinstance(step, OSError) else None
+        # Engines pass only the system's text on.
+        if number in _FULL or any(os.strerror(n) in str(step) for n in _FULL):
+            return WorkFailed(
+                "no space left to write",
+                where=where,
+                got=str(step)[:300],
+                hint="free some (`tillage clean`) and run again: finished work is kept, nothing is half done",
+            )
+        step = step.__cause__ or step.__context__
+    return None
 
 
 def write_atomic(path: Path, text: str) -> None:

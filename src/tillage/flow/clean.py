@@ -43,12 +43,9 @@ def find_waste(workspace: Workspace) -> Waste:
             used |= _used(record.data, workspace.stages)
     found: list[Path] = []
     for stage in _folders(workspace.stages):
-        shards = list(stage.glob("shard-*"))
-        if shards:
-            gone = [shard for shard in shards if shard not in used]
-            found += [stage] if len(gone) == len(shards) else gone
-        elif stage not in used:
-            found.append(stage)
+        done = [*stage.glob("shard-*"), *stage.glob("fit-*")]
+        gone = [folder for folder in done if folder not in used]
+        found += [stage] if len(gone) == len(done) else gone
     found += _folders(workspace.root / "samples")
     return Waste(found, sum(_frees(folder) for folder in found))
 

@@ -18,6 +18,7 @@ from daft.recordbatch import MicroPartition
 from daft.runners import get_or_create_runner
 
 from tillage.core.errors import UserError, WorkFailed
+from tillage.core.workspace import disk_full
 from tillage.flow.accounts import Stats
 from tillage.flow.shards import ShardWriter
 
@@ -115,6 +116,9 @@ class FileWriter:
 
 def named(error: Exception, where: str) -> WorkFailed:
     """A foreign exception of a query as ours: the engine's message without its wrapping."""
+    full = disk_full(error, where)
+    if full is not None:
+        return full
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("Caused by", "Due to", "Details"))]
     text = " | ".join(dict.fromkeys(said)) or type(error).__name__

@@ -17,15 +17,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tillage.core.spec import fingerprint
-from tillage.core.whole import SUMS
+from tillage.core.whole import SUMS, damage
 from tillage.core.workspace import write_atomic
 from tillage.data.files import Part
 from tillage.data.schema import ID
 from tillage.kernels.digest import row_lanes
 from tillage.kernels.hashing import hash_strings
-from tillage.ops.base import Decisions
+from tillage.ops.base import Corpus, Decisions
 
 UNITS = "units.json"
+FIT = "fit.json"
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,14 @@ class Decided:
     """What one fit decided, so that each shard can tell whether anything about its own rows has changed.
 
     Holds 16 bytes for each decision. What the fit left besides decisions by row (a model, a threshold) counts
-    for every shard.
+    for every shard, but not the index of an operator that `extends`, which nobody reads but its next fit.
     """
 
-    def __init__(self, artifact: Path) -> None:
+    def __init__(self, artifact: Path, op: Corpus) -> None:
         whole: dict[str, list[int]] = json.loads((artifact / SUMS).read_text(encoding="utf-8"))
+        whole.pop(FIT, None)
         by_row = whole.pop(Decisions.FILE, None)
-        self._rest = fingerprint(whole)
+        self._rest = "" if op.extends else fingerprint(whole)
         ids, marks = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
         if by_row is not None:
             with pq.ParquetFile(artifact / Decisions.FILE) as file:
@@ -119,6 +121,47 @@ class Decided:
         place[place == len(self._ids)] = 0
         hits = place[self._ids[place] == ids]
         return fingerprint(self._rest, len(hits), int(self._marks[hits].sum(dtype=np.uint64)))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit has seen: the keys of its units, and what the corpus steps before it had decided of them."""
+
+    folder: Path
+    units: frozenset[str]
+    marks: list[str]
+
+
+def write_fitted(folder: Path, units: Sequence[Unit], earlier: Sequence[Decided]) -> None:
+    """Note in a fit's folder what it has seen."""
+    marks = _marks(units, earlier)
+    write_atomic(folder / FIT, json.dumps({"units": [unit.key for unit in units], "marks": marks}))
+
+
+def largest_within(fits: Path, units: Sequence[Unit], earlier: Sequence[Decided]) -> Fitted | None:
+    """The fit among those in a folder to go on from: it has seen the most rows, and only such as are still
+    there and stand as they stood, so that nothing has to be taken out of it."""
+    here = {unit.key: unit for unit in units}
+    found: list[Fitted] = []
+    for path in sorted(fits.glob(f"fit-*/{FIT}")):
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue  # a damaged fit is nothing to build on; its own check names it
+        found.append(Fitted(path.parent, frozenset(said["units"]), said["marks"]))
+    within = [fit for fit in found if fit.units and fit.units < here.keys()]
+    for fit in sorted(within, key=lambda fit: -sum(here[key].rows for key in fit.units)):
+        seen = [unit for unit in units if unit.key in fit.units]
+        if damage(fit.folder) is None and _marks(seen, earlier) == fit.marks:
+            return fit
+    return None
+
+
+def _marks(units: Sequence[Unit], earlier: Sequence[Decided]) -> list[str]:
+    if not earlier:
+        return []
+    ids = hashed_ids(units)
+    return [one.mark(ids) for one in earlier]
 
 
 def hashed_ids(units: Sequence[Unit]) -> NDArray[np.uint64]:

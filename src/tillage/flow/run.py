@@ -28,7 +28,7 @@ from tillage.core.events import (
 )
 from tillage.core.lock import hold
 from tillage.core.spec import fingerprint
-from tillage.core.workspace import Workspace, check_writable, write_atomic
+from tillage.core.workspace import Workspace, check_writable, disk_full, write_atomic
 from tillage.data.dataset import Dataset
 from tillage.data.files import Inventory, versions
 from tillage.data.reader import plan
@@ -188,6 +188,12 @@ class _Run:
         except UserError as error:
             self.record["error"] = str(error)
             raise
+        except OSError as error:
+            full = disk_full(error, self.workspace.root)
+            if full is None:
+                raise
+            self.record["error"] = str(full)
+            raise full from error
         finally:
             seconds = round(time.monotonic() - self.begun, 3)
             self.record.update(status=status, seconds=seconds)
@@ -266,7 +272,7 @@ class _Run:
                     "reused": d.reused,
                     "made": d.made,
                     "shards": [path.name for path in d.shards],
-                    "fits": [path.name for path in d.fits],
+                    "fits": [f"{path.parent.name}/{path.name}" for path in d.fits],
                 }
                 for s, d in zip(stages, done, strict=True)
             ],

@@ -23,7 +23,17 @@ from tillage.data.schema import BASE, DETAIL, DROP
 from tillage.flow import engine
 from tillage.flow.accounts import Stats, check_balance
 from tillage.flow.compile import Action, Stage, advance, enter, fit_frame, key_names, with_keys
-from tillage.flow.incremental import Decided, Unit, content, group, hashed_ids, known_groups, write_units
+from tillage.flow.incremental import (
+    Decided,
+    Unit,
+    content,
+    group,
+    hashed_ids,
+    known_groups,
+    largest_within,
+    write_fitted,
+    write_units,
+)
 from tillage.flow.shards import dropped_files, kept_files, read_stats, storable_schema, write_stats
 from tillage.ops.base import Corpus
 
@@ -112,8 +122,7 @@ class StageRunner:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
         sweep(folder)
-        artifacts = self._fit(stage, units, schema, before)
-        decided = [Decided(artifacts[id]) for id in sorted(artifacts)]
+        artifacts, decided = self._fit(stage, units, schema, before)
         plan = self._plan(stage, no_rows(schema), artifacts)
         out_schema = storable_schema(plan.schema().to_pyarrow_schema())
         total, made = Stats(), 0
@@ -188,43 +197,60 @@ class StageRunner:
             return rows(self.inputs, parts, counts)
         return _read_rows(_files(units), schema)
 
-    def _fit(self, stage: Stage, units: list[Unit], schema: pa.Schema, before: str) -> dict[str, Path]:
+    def _fit(
+        self, stage: Stage, units: list[Unit], schema: pa.Schema, before: str
+    ) -> tuple[dict[str, Path], list[Decided]]:
         artifacts: dict[str, Path] = {}
+        decided: list[Decided] = []
         for position in stage.fits():
             action = stage.actions[position]
-            mark = stage.fit_fingerprint(fingerprint(before, content(units)), position)
-            self._fit_one(action, stage.actions[:position], units, schema, self.folder / mark, artifacts)
-            artifacts[action.id] = self.folder / mark
-        return artifacts
+            op = action.op
+            assert isinstance(op, Corpus)
+            fits = self.folder / stage.fit_fingerprint(before, position)
+            folder = fits / f"fit-{content(units)}"
+            self._fit_one(action, op, stage.actions[:position], units, schema, folder, artifacts, decided)
+            artifacts[action.id] = folder
+            decided.append(Decided(folder, op))
+        return artifacts, decided
 
     def _fit_one(
         self,
         action: Action,
+        op: Corpus,
         prefix: Sequence[Action],
         units: Sequence[Unit],
         schema: pa.Schema,
         folder: Path,
         artifacts: dict[str, Path],
+        earlier: Sequence[Decided],
     ) -> None:
-        op = action.op
-        assert isinstance(op, Corpus)
         begun = time.monotonic()
+        folder.parent.mkdir(exist_ok=True)
+        sweep(folder.parent)
+        seen = 0
 
         def fill(target: Path) -> None:
-            frame = advance(_read_rows(_files(units), schema), prefix, artifacts)
+            nonlocal seen
+            known = largest_within(folder.parent, units, earlier) if op.extends and not self.fresh else None
+            new = [unit for unit in units if known is None or unit.key not in known.units]
+            seen = sum(unit.rows for unit in new)
+            frame = fit_frame(advance(_read_rows(_files(new), schema), prefix, artifacts), op)
             try:
-                op.fit(fit_frame(frame, op), target)
+                if known is None:
+                    op.fit(frame, target)
+                else:
+                    op.extend(frame, known.folder, target)
             except UserError:
                 raise
             except Exception as error:
                 raise engine.named(error, f"fit of step {action.id}") from error
+            write_fitted(target, units, earlier)
 
         if self.fresh:
             discard(folder)
         made = make_whole(folder, fill, self._damaged)
-        count = sum(unit.rows for unit in units)
         seconds = round(time.monotonic() - begun, 3)
-        self.log.emit(StageDone(f"fit:{action.id}", [action.id], count, 0, seconds, not made))
+        self.log.emit(StageDone(f"fit:{action.id}", [action.id], seen, 0, seconds, not made))
 
 
 def _files(units: Sequence[Unit]) -> list[Path]:
