@@ -129,10 +129,11 @@ def _line(row: dict[str, Any]) -> str:
     if not row["valid"]:
         return f"{row['task']} seed {row['seed']} {row['planner']}: NOT VALID: {row['error']}"
     oracle = "n/a" if row["share_of_oracle"] is None else f"{row['share_of_oracle']:.0%}"
+    fine = "n/a" if row["fineweb_gain"] is None else f"{row['fineweb_gain']:+.4f}"
     return (
         f"{row['task']} seed {row['seed']} {row['planner']}: recall {row['recall']:.3f}, precision "
         f"{row['precision']:.3f}, clean kept {row['clean_kept']:.3f}, gain {row['gain']:+.4f} of "
-        f"{row['oracle_gain']:+.4f} ({oracle}), fineweb {row['fineweb_gain']:+.4f}, {row['seconds']:.1f} s, "
+        f"{row['oracle_gain']:+.4f} ({oracle}), fineweb {fine}, {row['seconds']:.1f} s, "
         f"{row['probe_runs']} probe runs, {row['chosen']} {row['by_fault']}"
     )
 

@@ -22,6 +22,8 @@ class Planted:
 
     text: str
     marks: tuple[str, ...] = ()
+    original: str = ""
+    """What a perfect repair gives, where that is not the text that was asked for."""
 
 
 @dataclass
@@ -90,7 +92,7 @@ def mojibake(text: str, v: Vocabulary) -> Planted:
     marks = {c: c.encode().decode(encoding, "replace") for c in set(good) if ord(c) > 127}
     marks = {c: bad for c, bad in marks.items() if "�" not in bad}
     bad = "".join(marks.get(c, c if ord(c) < 128 else "e") for c in good)
-    return Planted(bad, tuple(sorted(set(marks.values()))))
+    return Planted(bad, tuple(sorted(set(marks.values()))), good)
 
 
 def wrong_language(text: str, v: Vocabulary) -> Planted:
@@ -168,7 +170,11 @@ def pii(text: str, v: Vocabulary) -> Planted:
     for sentence, _ in chosen:
         at = r.randrange(len(parts))
         parts[at] = f"{parts[at]} {sentence}"
-    return Planted("\n\n".join(parts), tuple(value for _, value in chosen))
+    text = "\n\n".join(parts)
+    masked = text
+    for _, value in chosen:
+        masked = masked.replace(value, "[...]")
+    return Planted(text, tuple(value for _, value in chosen), masked)
 
 
 def _luhn(digits: list[int]) -> str:
@@ -268,7 +274,7 @@ FAULTS: dict[str, tuple[Cure, Make]] = {
     "poisoned": ("drop", poisoned),
 }
 """Faults of a single text. `drop`: the row must go; `mend`: the row must stay without its marks; `copy`:
-one of the row and its original must go. Contamination, labels, schemas and conversations are made elsewhere."""
+one of the row and its original must go. Contamination, labels, schemas and chats come from elsewhere."""
 
 
 def common_words(text: str) -> Counter[str]:

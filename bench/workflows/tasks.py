@@ -161,7 +161,8 @@ def _faulty(kind: str, passage: Passage, target: list[Passage], v: Vocabulary, r
         return Row(passage.text, passage.domain, kind, "read", original=passage.text)
     cure, make = FAULTS[kind]
     made = make(passage.text, v)
-    return Row(made.text, passage.domain, kind, cure, made.marks, passage.text if cure == "mend" else "")
+    original = (made.original or passage.text) if cure == "mend" else ""
+    return Row(made.text, passage.domain, kind, cure, made.marks, original)
 
 
 def _write(

@@ -92,6 +92,7 @@ def load(folder: Path, seed: int = 0) -> Pool:
     if len(chats) < 400:
         chats = _made_chats([p for passages in pool.values() for p in passages])
     rng.shuffle(chats)
+    chats = _distinct_chats(chats)
     return Pool(pool, language, foreign, chats[:6_000])
 
 
@@ -173,6 +174,12 @@ def _distinct(passages: Iterable[Passage]) -> list[Passage]:
             seen.update(runs)
             kept.append(passage)
     return kept
+
+
+def _distinct_chats(chats: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Conversations that do not share their prompts' or answers' wording, as those made by templates do."""
+    rows = [Passage(f"{prompt} {answer}", "chat", str(n)) for n, (prompt, answer) in enumerate(chats)]
+    return [chats[int(p.document)] for p in _distinct(rows)]
 
 
 def _made_chats(passages: list[Passage]) -> list[tuple[str, str]]:

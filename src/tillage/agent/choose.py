@@ -65,8 +65,53 @@ def choose(contenders: Sequence[Contender], log: EventLog | None = None, round: 
     return Choice(winner, why, others)
 
 
+PREFERRED = ("sound", "careful", "clean")
+"""For a goal that only broken documents are to go: from the usual care to none."""
+
+
+def choose_sound(contenders: Sequence[Contender], log: EventLog | None = None, round: int = 1) -> Choice:
+    """The contender with the usual care, unless another one measures clearly better; for the aim `clean`.
+
+    Faults need not show in bits per byte, so evidence decides and effect has a veto: a contender gives way
+    to the next more careful one where it is worse than that by more than `EQUAL_BPB`, with the whole interval
+    above zero. The greedy one, and any other, takes its place only where it is better by as much.
+    """
+    known = {c.name: c for c in contenders}
+    order = [known[name] for name in PREFERRED if name in known]
+    if not order:
+        return choose(contenders, log, round)
+    winner = order[0]
+    for milder in order[1:]:
+        if _worse(winner.effect, milder.effect):
+            winner = milder
+    for other in contenders:
+        if other.name not in PREFERRED and _worse(winner.effect, other.effect):
+            winner = other
+    interval = winner.effect.interval
+    why = (
+        f"{winner.name}: what is broken goes and the rest stays; {interval.mean:+.4f} bits per byte "
+        f"[{interval.low:+.4f}, {interval.high:+.4f}] over {interval.n} seeds against {winner.effect.control}"
+    )
+    if log is not None:
+        log.emit(Chosen(winner.name, why, round))
+    return Choice(winner, why, [])
+
+
+def _worse(a: Effect, b: Effect) -> bool:
+    """`a` is worse than `b` by more than `EQUAL_BPB`, and its interval says so."""
+    if a.seeds != b.seeds:
+        return a.interval.low > b.interval.high + EQUAL_BPB
+    difference = paired_interval(_gains(a), _gains(b))
+    return difference.above(0.0) and difference.mean > EQUAL_BPB
+
+
+def _gains(effect: Effect) -> list[float]:
+    """Each seed's difference from the control. Effects may rest on unequal bytes, so only these compare."""
+    return [a - b for a, b in zip(effect.candidate_bpb, effect.control_bpb, strict=True)]
+
+
 def _apart(a: Effect, b: Effect) -> bool:
     if a.seeds != b.seeds:
         return a.interval.low > b.interval.high or b.interval.low > a.interval.high
-    difference = paired_interval(a.candidate_bpb, b.candidate_bpb)
+    difference = paired_interval(_gains(a), _gains(b))
     return difference.above(0.0) or difference.below(0.0) or abs(difference.mean) > EQUAL_BPB

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tillage.agent.choose import Choice, Contender, choose
+from tillage.agent.choose import Choice, Contender, choose, choose_sound
 from tillage.agent.probe import EffectMeter, agreement
 from tillage.agent.verify import Ladder, Verdict
 from tillage.core.events import EventLog, Note
@@ -31,8 +31,9 @@ def compete(
     measured = [(v, v.effect) for v in verdicts if v.passed and v.effect is not None]
     measured.sort(key=lambda pair: (pair[1].interval.mean, pair[0].name))
     contenders = [Contender(v.name, effect, v.cost) for v, effect in measured if v.sampled is not None]
+    decide = choose_sound if ladder.frozen.goal.aim == "clean" else choose
     if second is None or len(measured) < 2:
-        return choose(contenders, log, round)
+        return decide(contenders, log, round)
     finalists = measured[: max(2, math.ceil(len(measured) * share))]
     control = ladder.control
     sets = [control, *(v.sampled.documents for v, _ in finalists if v.sampled is not None)]
@@ -53,4 +54,4 @@ def compete(
         effect = second.effect(first.candidate, verdict.sampled.documents, "raw", control, budget)
         again.append(Contender(verdict.name, effect, verdict.cost))
     agreement([first for _, first in finalists], [c.effect for c in again], log)
-    return choose(again, log, round)
+    return decide(again, log, round)

@@ -16,12 +16,18 @@ from tillage.agent.memory import Memory
 from tillage.agent.planner import Catalogue, Outcome, Proposal, build
 from tillage.agent.trial import Trial, try_filter
 from tillage.core.text import percent
+from tillage.data.excess import Excess
 from tillage.data.profile import Profile, Rate
 
 Steps = list[dict[str, Any]]
 
 # A rule applies when the lower end of a rate's interval passes its bound: one odd document is no evidence.
 MARKUP = 0.005
+GARBLED = 0.002
+BOILERPLATE = 0.02
+MUCH_CODE = 0.3
+"""In code equal lines mean different things, so they are left alone where there is much of it."""
+
 PII = 0.002
 UNNORMALISED = 0.001
 DUPLICATES = 0.0
@@ -33,6 +39,9 @@ LANGUAGE_SCORES = (0.3, 0.15, 0.0)
 """Least confidence to ask for; the first at which the filter drops at most `LANGUAGE_LOSS` of the target."""
 
 LANGUAGE_LOSS = 0.02
+SOUND_IDEAS = 4
+"""The first ideas judge whether a document is sound; the others, whether it is like the target."""
+
 TRIAL_TEXTS = 1_000
 PUBLISHED = ("gopher_quality", "gopher_repetition", "c4_quality")
 QUALITY_BOUNDS = (
@@ -76,11 +85,16 @@ class EmbeddedPlanner:
         known = _Evidence(frozen, profile, catalogue, frozen.search())
         ideas = [
             ("clean", "repair and deduplicate, judge no document", _clean),
+            ("sound", "clean, then drop what the data has and the target has not", _sound),
+            ("careful", "the same with bounds that spare more", _careful),
+            ("greedy", "the same with bounds that drop more", _greedy),
             ("heuristic", "clean, then published quality filters", _heuristic),
             ("bounded", "clean, then bounds that the target itself keeps", _bounded),
             ("targeted", "clean, then keep what is like the target", _targeted),
             ("focused", "targeted more strictly, with quotas for unlike domains", _focused),
         ]
+        if frozen.goal.aim == "clean":
+            ideas = ideas[:SOUND_IDEAS]
         tried = {outcome.strategy for outcome in history}
         found: list[Proposal] = []
         seen: set[str] = set()
@@ -104,6 +118,8 @@ def _clean_steps(known: _Evidence) -> Steps:
     profile, steps = known.profile, Steps()
     if known.has("html_to_text") and profile.markup.low > MARKUP:
         steps.append(_step("html_to_text", f"markup in {_cite(profile.markup)}"))
+    if known.has("fix_mojibake") and profile.garbled.low > GARBLED:
+        steps.append(_step("fix_mojibake", f"garbled characters in {_cite(profile.garbled)}"))
     if known.has("unicode_normalise") and profile.unnormalised.low > UNNORMALISED:
         why = f"not in normal form: {_cite(profile.unnormalised)}"
         steps.append(_step("unicode_normalise", why))
@@ -115,12 +131,28 @@ def _clean_steps(known: _Evidence) -> Steps:
         cited = _cite(profile.target.overlap)
         why = f"{words}-word overlap with the target's search part in {cited}; the holdout unseen"
         steps.append(_step("decontaminate", why, against=str(known.frozen.protected_path)))
+    if any(field.role == "messages" for field in profile.fields):
+        steps += _chat_steps(known)
     if known.has("exact_dedup") and profile.exact_duplicates.low > DUPLICATES:
         steps.append(_step("exact_dedup", f"exact copies are {_cite(profile.exact_duplicates)}"))
     if known.has("minhash_dedup") and profile.near_duplicates.low > DUPLICATES:
         why = f"near-copies (Jaccard {profile.near_duplicate_threshold}) are {_cite(profile.near_duplicates)}"
         steps.append(_step("minhash_dedup", why, threshold=profile.near_duplicate_threshold))
+    # After the copies are gone, of which it would leave the lines that differ.
+    little_code = profile.code.rate < MUCH_CODE
+    if known.has("line_dedup") and profile.boilerplate.low > BOILERPLATE and little_code:
+        steps.append(_step("line_dedup", f"lines that many documents share in {_cite(profile.boilerplate)}"))
     return steps
+
+
+def _chat_steps(known: _Evidence) -> Steps:
+    """Turns out of order and answers that do not answer; the ladder leaves out a step that drops nothing."""
+    n = known.profile.documents
+    whys = {
+        "chat_structure": f"{n:,} chats: roles must alternate and answers must be there",
+        "chat_answers": f"{n:,} chats: answers that decline or break off teach nothing",
+    }
+    return [_step(name, why) for name, why in whys.items() if known.has(name)]
 
 
 def _languages(known: _Evidence) -> Steps:
@@ -150,6 +182,62 @@ def _languages(known: _Evidence) -> Steps:
 
 def _clean(known: _Evidence) -> Steps:
     return [*_clean_steps(known), *_wanted_languages(known)]
+
+
+def mended(frozen: FrozenGoal, profile: Profile, allowed: Catalogue) -> Steps:
+    """Steps after which soundness is judged: repair, deduplication and languages."""
+    known = _Evidence(frozen, profile, allowed, frozen.search())
+    return [*_clean_steps(known), *_languages(known)]
+
+
+def _sound(known: _Evidence) -> Steps | None:
+    return _by_soundness(known, "usual")
+
+
+def _careful(known: _Evidence) -> Steps | None:
+    return _by_soundness(known, "careful")
+
+
+def _greedy(known: _Evidence) -> Steps | None:
+    return _by_soundness(known, "greedy")
+
+
+def _by_soundness(known: _Evidence, care: str) -> Steps | None:
+    """A step for each bound, with the measurement that it needs before the first of them."""
+    if known.profile.target is None or not known.has("where"):
+        return None
+    steps = [*_clean_steps(known), *_languages(known)]
+    made: set[str] = set()
+    for number, bound in enumerate(known.profile.excess.get(care, ()), 1):
+        needed = MEASURED_BY.get(bound.measure)
+        if needed is not None and not known.has(needed):
+            continue
+        why = (
+            f"{bound.measure} {'below' if bound.side == 'low' else 'above'} {bound.value:.4g} in "
+            f"{percent(bound.dropped)} of {bound.n:,} mended documents, by the target's tail in "
+            f"{percent(bound.sound)} of sound ones"
+        )
+        if needed is not None and needed not in made:
+            made.add(needed)
+            target = {"target": str(known.frozen.search_path)} if needed == "target_likeness" else {}
+            steps.append(_step(needed, why, **target))
+        reason = f"{bound.measure}_{bound.side}"
+        steps.append(_step("where", why, f"bound_{number}", keep=_condition(bound), reason=reason))
+    return steps
+
+
+MEASURED_BY = {"word_order": "word_order", "target_score": "target_likeness"}
+OPEN_END = r"NOT regexp_match(text, '[\p{L},–—(-]\s*$')"
+"""The condition of `tillage.data.traits.ends_open`."""
+
+
+def _condition(bound: Excess) -> str:
+    """SQL for the bound; a document without the measurement stays."""
+    if bound.measure == "ends_open":
+        return OPEN_END
+    if bound.measure in MEASURED_BY:
+        return f"{bound.measure} IS NULL OR {bound.condition}"
+    return bound.condition
 
 
 def _wanted_languages(known: _Evidence) -> Steps:

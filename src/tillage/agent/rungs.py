@@ -21,6 +21,15 @@ from tillage.flow.recipe import Recipe
 from tillage.kernels.likeness import count_features, likeness, log_ratio
 from tillage.kernels.overlap import MAX_DOCUMENTS, NgramSet, common, matches, ngram_set, uncommon
 
+PURPOSES = frozenset(
+    {"decontaminate", "pii_mask", "fix_mojibake", "unicode_normalise", "html_to_text", "exact_dedup",
+     "minhash_dedup", "line_dedup"}
+)  # fmt: skip
+"""Operators that stand for a purpose of their own, safety or repair: they need no effect to be kept."""
+
+TOLERATED = 0.01
+"""Bits per byte that the aim `clean` may cost, since mending and masking are wanted for themselves."""
+
 GATES = frozenset({"decontaminate", "pii_mask"})
 """Operators that guard: they may change nothing in a sample, and what they drop is not a loss."""
 
@@ -147,7 +156,11 @@ def _greediest(accounts: Sequence[StepAccount]) -> str:
 
 
 def distribution(
-    recipe: Recipe, sampled: Sampled, raw_shares: Mapping[str, float], yardstick: Yardstick | None
+    recipe: Recipe,
+    sampled: Sampled,
+    raw_shares: Mapping[str, float],
+    yardstick: Yardstick | None,
+    aim: str = "target",
 ) -> tuple[list[Finding], Json]:
     """What moved: domain shares, and likeness to the target, for the whole and for what each step drops."""
     domains = {"raw": raw_shares, "kept": domain_shares(sampled.kept)}
@@ -172,7 +185,8 @@ def distribution(
         "likeness_dropped": {step: round(mean, 4) for step, (mean, _) in dropped.items()},
         "overlapping": touching,
     }
-    if kept.high < before.low:
+    # For the aim `clean` likeness is no aim: repair and fewer copies change it as they may.
+    if kept.high < before.low and aim == "target":
         judged = {s: (mean - kept.mean) * n for s, (mean, n) in dropped.items() if mean > kept.mean}
         worst = max(judged, key=lambda s: judged[s], default="")
         message = f"mean likeness to the target falls from {before.mean:.4f} to {kept.mean:.4f}"
@@ -208,9 +222,15 @@ def domain_shares(table: pa.Table) -> dict[str, float]:
 
 
 def effect(
-    name: str, sampled: Sampled, control: Sequence[str], meter: EffectMeter, runs_left: int
+    name: str,
+    sampled: Sampled,
+    control: Sequence[str],
+    meter: EffectMeter,
+    runs_left: int,
+    tolerated: float = 0.0,
 ) -> tuple[list[Finding], Json, Effect | None]:
-    """Candidate against raw control on the target's search part."""
+    """Candidate against raw control on the target's search part; harmful where the interval lies above
+    `tolerated` bits per byte."""
     if runs_left < len(meter.seeds):
         message = f"{runs_left} probe runs left, {len(meter.seeds)} needed"
         return [Finding("effect", "budget_spent", "", message, "raise budget.probe_runs")], {}, None
@@ -226,10 +246,11 @@ def effect(
         "budget_bytes": meter.budget_bytes,
         "bytes_available": sampled.kept_bytes,
     }
-    if not measured.harms:
+    if not interval.above(tolerated):
         return [], evidence, measured
     message = f"{interval.mean:+.4f} bits per byte against raw [{interval.low:+.4f}, {interval.high:+.4f}]"
-    worst = _greediest(sampled.accounts)
+    judged = [account for account in sampled.accounts if account.operator not in PURPOSES]
+    worst = _greediest(judged) or _greediest(sampled.accounts)
     return [Finding("effect", "harmful", worst, message, "drop the step")], evidence, measured
 
 

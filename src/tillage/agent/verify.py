@@ -168,14 +168,18 @@ class Ladder:
 
     def _distribution(self, verdict: Verdict) -> tuple[list[Finding], Json]:
         assert verdict.sampled is not None
-        return rungs.distribution(verdict.recipe, verdict.sampled, self.raw_shares, self.yardstick)
+        return rungs.distribution(
+            verdict.recipe, verdict.sampled, self.raw_shares, self.yardstick, self.frozen.goal.aim
+        )
 
     def _effect(self, verdict: Verdict) -> tuple[list[Finding], Json]:
         assert verdict.sampled is not None
         assert self.meter is not None
-        left = self.frozen.goal.budget.probe_runs - self.meter.runs
+        goal = self.frozen.goal
+        left = goal.budget.probe_runs - self.meter.runs
+        tolerated = rungs.TOLERATED if goal.aim == "clean" else 0.0
         findings, evidence, verdict.effect = rungs.effect(
-            verdict.name, verdict.sampled, self.control, self.meter, left
+            verdict.name, verdict.sampled, self.control, self.meter, left, tolerated
         )
         return findings, evidence
 

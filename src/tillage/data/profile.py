@@ -19,8 +19,18 @@ from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Profiled
 from tillage.core.spec import Spec
 from tillage.core.stats import rate_interval
+from tillage.data.chat import MESSAGES
+from tillage.data.excess import Excess
 from tillage.data.schema import DOMAIN, ID, LINE, SOURCE, TEXT
-from tillage.data.traits import code_like, licence_like, markup_like, pii_counts, unnormalised
+from tillage.data.traits import (
+    code_like,
+    garbled,
+    licence_like,
+    markup_like,
+    pii_counts,
+    shared_lines,
+    unnormalised,
+)
 from tillage.kernels.hashing import hash_strings
 from tillage.kernels.language import detect
 from tillage.kernels.likeness import count_features, likeness, log_ratio
@@ -73,7 +83,9 @@ class FieldProfile(Spec):
 
     name: str
     type: str
-    role: Literal["id", "text", "domain", "source", "line", "category", "number", "note", "key"]
+    role: Literal[
+        "id", "text", "domain", "source", "line", "category", "number", "note", "key", "messages", "nested"
+    ]
     null_share: float
     distinct: int
     n: int
@@ -145,11 +157,15 @@ class Profile(Spec):
     markup: Rate
     code: Rate
     unnormalised: Rate
+    garbled: Rate
+    boilerplate: Rate
     pii: Rate
     pii_kinds: dict[str, int]
     licence: Rate
     quality: dict[str, Distribution]
     target: TargetProfile | None = None
+    excess: dict[str, tuple[Excess, ...]] = {}
+    """Care -> bounds that the mended sample breaks more than the target (`tillage.agent.evidence`)."""
 
     def evidence(self) -> dict[str, float]:
         """The shares that say which earlier experience is like this one."""
@@ -157,6 +173,8 @@ class Profile(Spec):
             "exact_duplicates": self.exact_duplicates.rate,
             "near_duplicates": self.near_duplicates.rate,
             "markup": self.markup.rate,
+            "garbled": self.garbled.rate,
+            "boilerplate": self.boilerplate.rate,
             "code": self.code.rate,
             "pii": self.pii.rate,
             "licence": self.licence.rate,
@@ -164,6 +182,9 @@ class Profile(Spec):
         }
         if self.target is not None:
             shares |= {"overlap": self.target.overlap.rate, "separation": self.target.separation}
+        shares |= {
+            f"excess {bound.measure} {bound.side}": bound.dropped for bound in self.excess.get("usual", ())
+        }
         return {name: round(value, 4) for name, value in shares.items()}
 
 
@@ -210,6 +231,8 @@ def profile(
         markup=_rate(int(measured.markup.sum()), rows.num_rows),
         code=_rate(int(measured.code.sum()), rows.num_rows),
         unnormalised=_rate(int(measured.unnormalised.sum()), rows.num_rows),
+        garbled=_rate(int(measured.garbled.sum()), rows.num_rows),
+        boilerplate=_rate(int((measured.shared_lines > 0).sum()), rows.num_rows),
         pii=_rate(int(measured.pii.sum()), rows.num_rows),
         pii_kinds=measured.pii_kinds,
         licence=_rate(int(measured.licence.sum()), rows.num_rows),
@@ -235,6 +258,8 @@ class _Measured:
             self.licence = licence_like(texts)
             self.pii, self.pii_kinds = pii_counts(texts)
             self.unnormalised = unnormalised(texts)
+            self.garbled = garbled(texts)
+            self.shared_lines = shared_lines(texts, target)
             self.languages, self.language_scores = detect(texts)
             self.exact, self.near = copies.result()
             self.numbers = numbers.result()
@@ -245,7 +270,7 @@ class _Measured:
             self.single = np.flatnonzero(~(self.exact | self.near))
             self.likeness = np.full(len(texts), np.nan)
             once = texts.take(pa.array(self.single))
-            self.likeness[self.single], self.target_likeness = _cross_fit(once, target)
+            self.likeness[self.single], self.target_likeness = cross_fit(once, target)
             self.fitted = _floats(likeness(once, log_ratio(count_features(target), count_features(once))))
 
     def domain(self, of: NDArray[np.bool_]) -> DomainProfile:
@@ -295,7 +320,7 @@ def _copies(texts: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return exact, (clusters(sketches, 8, NEAR_DUPLICATE, 6) != np.arange(len(texts))) & some
 
 
-def _cross_fit(texts: pa.Array, target: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def cross_fit(texts: pa.Array, target: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Likeness of sample and target, each text scored by the other half's weights; NaN without words."""
     counts = [(count_features(target[side::2]), count_features(texts[side::2])) for side in (0, 1)]
     scored: list[NDArray[np.float64]] = []
@@ -387,11 +412,14 @@ def _shares(values: pa.Array) -> dict[str, float]:
 
 def _field(table: pa.Table, name: str) -> FieldProfile:
     column = table[name]
-    distinct = int(pc.count_distinct(column).as_py())
+    nested = pa.types.is_nested(column.type)
+    distinct = len({str(v) for v in column.to_pylist()}) if nested else int(pc.count_distinct(column).as_py())
     present = len(column) - column.null_count
     roles = {ID: "id", TEXT: "text", DOMAIN: "domain", SOURCE: "source", LINE: "line"}
     if name in roles:
         role = roles[name]
+    elif nested:
+        role = "messages" if name == MESSAGES else "nested"
     elif not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         role = "number"
     elif distinct == present and present > 1:

@@ -6,12 +6,14 @@ These are screens for evidence about a corpus, not filters: they decide which op
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tillage.kernels.mojibake import fix_mojibake
 from tillage.kernels.rewrite import HTML_PAGE, PLACEHOLDERS, mask_pii, normalise
 
 HEAD = 4_000
@@ -21,6 +23,9 @@ CODE_LINES = 0.3
 MARKUP_SHARE = 0.05
 LICENCE_PHRASES = 3
 PII_HEAD = 5_000
+SHARED_WORDS = 4
+SHARED_DOCUMENTS = 5
+SHARED_SHARE = 0.01
 
 _CODE_LINE = re.compile(
     r"^[ \t]*(?:(?:def|class|import|from|return|elif|else:|try:|except|raise|yield|async|await|function|var|"
@@ -91,3 +96,35 @@ def markup_like(texts: pa.Array, numbers: Mapping[str, NDArray[np.float64]]) -> 
     """Three tags or more, and 5 % of the bytes stand inside tags or the text begins as an HTML page."""
     pages = np.array([text is not None and HTML_PAGE.match(text) is not None for text in texts.to_pylist()])
     return (numbers["html_tags"] >= 3) & ((numbers["html_share"] >= MARKUP_SHARE) | pages)
+
+
+def garbled(texts: pa.Array) -> NDArray[np.bool_]:
+    """Which texts hold UTF-8 that was read in another encoding."""
+    return np.array([text is not None and fix_mojibake(text) != text for text in texts.to_pylist()], np.bool_)
+
+
+def shared_lines(texts: pa.Array, target: pa.Array | None = None) -> NDArray[np.int64]:
+    """Lines of each text that also stand in at least `SHARED_DOCUMENTS` documents, of four words or more.
+
+    What the target's documents say too is no boilerplate.
+    """
+    sound = {
+        line.strip()
+        for text in (target.to_pylist() if target is not None else [])
+        for line in text.split("\n")
+    }
+    lines: list[set[str]] = []
+    for text in texts.to_pylist():
+        stripped = (line.strip() for line in (text or "").split("\n"))
+        lines.append({line for line in stripped if line.count(" ") >= SHARED_WORDS - 1})
+    counts = Counter(line for found in lines for line in found)
+    least = max(SHARED_DOCUMENTS, int(SHARED_SHARE * len(lines)))
+    return np.array(
+        [sum(counts[line] >= least and line not in sound for line in found) for found in lines], np.int64
+    )
+
+
+def ends_open(texts: pa.Array) -> NDArray[np.float64]:
+    """1 for a text that ends with a letter, a mark or a comma, 0 for others."""
+    ends = (((text or "").rstrip() or ".")[-1] for text in texts.to_pylist())
+    return np.array([float(end.isalpha() or end in ",-–—(") for end in ends])

@@ -1,7 +1,7 @@
 """Whether the words of a text stand in an order that a corpus knows.
 
-Words and pairs of neighbours of a corpus are counted, hashed into buckets. With c(a b) and c(a) counts and P(b)
-the share of b among all words, a text scores the mean over its pairs of
+Words and pairs of neighbours of a corpus are counted, hashed into buckets. With c(a b) and c(a) counts
+and P(b) the share of b among all words, a text scores the mean over its pairs of
 
     log (P(b | a) / P(b)),    P(b | a) = (c(a b) + k P(b)) / (c(a) + k),
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tillage.agent.compete import compete
-from tillage.agent.embedded import refused_filters
+from tillage.agent.embedded import mended, refused_filters
+from tillage.agent.evidence import CARE, Soundness, mended_sample
 from tillage.agent.findings import Rung
 from tillage.agent.goal import FrozenGoal
 from tillage.agent.memory import Experience
-from tillage.agent.planner import Planner, catalogue
+from tillage.agent.planner import Catalogue, Planner, catalogue
 from tillage.agent.planners import memory, planner_from_environment
 from tillage.agent.probe import EffectMeter
 from tillage.agent.verify import Ladder, Verdict, default_meter
@@ -19,6 +21,7 @@ from tillage.core.errors import WorkFailed
 from tillage.core.events import EventLog, Note, phase
 from tillage.core.text import percent
 from tillage.core.workspace import Workspace
+from tillage.data.fields import resolve_fields
 from tillage.data.profile import Profile, profile
 from tillage.flow.places import Places
 from tillage.flow.recipe import parse_sources
@@ -55,6 +58,7 @@ def plan_goal(
     Raises:
         WorkFailed: no proposal passed.
     """
+    frozen = with_fields(frozen, log)
     goal = frozen.goal
     with phase(log, "profile", "profile the raw data"):
         sources = parse_sources([dict(source) for source in goal.sources], None, Places(goal.name))
@@ -66,6 +70,7 @@ def plan_goal(
         for name, trial in refused_filters(allowed, frozen.search()).items():
             lost = f"would drop {percent(trial.rate)} of {trial.documents} target documents, most as"
             log.emit(Note(f"{name} with its published bounds is left out: it {lost} {trial.worst()}"))
+        found = _with_soundness(frozen, found, allowed, sample, workspace)
         proposals = planner.propose(frozen, found, allowed)
         for proposal in proposals:
             proposal.emit(log)
@@ -78,6 +83,33 @@ def plan_goal(
         if verdict.effect is not None:
             experiences.add(_experience(verdict, found))
     return Planned(chosen, why, verdicts, found, ladder, sample)
+
+
+def with_fields(frozen: FrozenGoal, log: EventLog | None = None) -> FrozenGoal:
+    """The goal with sources that read every schema among its files, where they lack its text field."""
+    goal = frozen.goal
+    changed: list[dict[str, Any]] = []
+    for item in goal.sources:
+        (source,) = parse_sources([dict(item)], None, Places(goal.name))
+        kind, fields = next(iter(item.items()))
+        resolved = resolve_fields(kind, fields or {}, source)
+        changed += [item] if resolved is None else resolved.sources
+        for note in resolved.notes if resolved is not None else ():
+            if log is not None:
+                log.emit(Note(f"{source.name}: {note}"))
+    return FrozenGoal(goal.model_copy(update={"sources": tuple(changed)}), frozen.folder)
+
+
+def _with_soundness(
+    frozen: FrozenGoal, found: Profile, allowed: Catalogue, sample: Path, workspace: Workspace
+) -> Profile:
+    """The profile with what the mended sample has more of than the target."""
+    target = frozen.search()
+    if not target:
+        return found
+    rows = mended_sample(frozen, mended(frozen, found, allowed), sample, workspace)
+    soundness = Soundness(rows, target)
+    return found.model_copy(update={"excess": {care: tuple(soundness.bounds(care)) for care in CARE}})
 
 
 def _choose(

@@ -21,7 +21,7 @@ _COUNTS = "pairs.npz"
 
 @operator
 class WordOrder(Corpus):
-    """Score whether words stand in an order that the other documents know (`word_order`, nats a pair of words).
+    """Score whether words stand in an order that the other documents know (`word_order`, nats a pair).
 
     Prose scores well above 0; words in any order, and what has no words in common with the others, near 0.
     Near-copies vouch for each other: deduplicate before.

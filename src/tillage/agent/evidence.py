@@ -1,0 +1,96 @@
+"""Evidence that needs the mended sample: what it has more of than the target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tillage.agent.goal import FrozenGoal
+from tillage.agent.planner import build
+from tillage.core.workspace import Workspace
+from tillage.data.excess import Excess, Values, bounds
+from tillage.data.profile import cross_fit
+from tillage.data.traits import ends_open
+from tillage.flow.run import sample_run
+from tillage.kernels.likeness import count_features, likeness, log_ratio
+from tillage.kernels.repetition import repetition
+from tillage.kernels.text_stats import text_stats
+from tillage.kernels.word_order import count_pairs, empty_counts, word_order
+
+SOUNDNESS = (
+    "mean_word_length",
+    "alpha_words",
+    "symbol_share",
+    "digit_share",
+    "upper_share",
+    "space_share",
+    "punct_share",
+    "dup_line_chars",
+    "top_2gram",
+    "dup_5gram",
+    "html_share",
+)
+"""Measurements of which a sound document of any kind has about as much as the target's."""
+
+ORDER, SCORE, OPEN = "word_order", "target_score", "ends_open"
+CARE = {"careful": 0.03, "usual": 0.1, "greedy": 0.4}
+"""Sound documents that a bound may cost for each faulty one that it drops."""
+
+
+class Soundness:
+    """The measurements of a mended sample and of the target, and the bounds that set them apart.
+
+    Args:
+        texts: the sample after repair and deduplication, large_string.
+        target: the target's search part.
+    """
+
+    def __init__(self, texts: pa.Array, target: Sequence[str]) -> None:
+        sound = pa.array(list(target), pa.large_string())
+        counts = empty_counts()
+        count_pairs(texts, counts)
+        self.data = _numbers(texts) | {ORDER: _floats(word_order(texts, counts, counted=True))}
+        self.target = _numbers(sound) | {ORDER: _floats(word_order(sound, counts, counted=False))}
+        crossed = cross_fit(texts, sound)
+        self.data[SCORE], self.target[SCORE] = crossed
+        weights = log_ratio(count_features(sound), count_features(texts))
+        self.fitted = _floats(likeness(texts, weights))
+
+    def bounds(self, care: str) -> list[Excess]:
+        """Bounds by one level of `CARE`; those on likeness are for an operator fitted to the sample."""
+        found = bounds(self.data, self.target, strictness=CARE[care])
+        return [self._fitted(one) if one.measure == SCORE else one for one in found if self._useful(one)]
+
+    @staticmethod
+    def _useful(one: Excess) -> bool:
+        # What is more like the target than the target leaks it, which has a step of its own.
+        return not (one.measure == SCORE and one.side == "high")
+
+    def _fitted(self, one: Excess) -> Excess:
+        crossed = self.data[SCORE]
+        share = float((crossed < one.value).mean())
+        value = float(np.nanquantile(self.fitted, share))
+        return one.model_copy(update={"value": float(f"{value:.6g}")})
+
+
+def mended_sample(
+    frozen: FrozenGoal, steps: Sequence[dict[str, Any]], sample: Path, workspace: Workspace
+) -> pa.Array:
+    """The texts of the sample after these steps; stages are shared with the candidates that begin so."""
+    result = sample_run(build(frozen, "mended", steps), workspace, None, sample)
+    texts = result.kept_table(["text"])["text"].cast(pa.large_string()).combine_chunks()
+    return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+
+
+def _numbers(texts: pa.Array) -> dict[str, Values]:
+    columns: Mapping[str, pa.Array] = {**text_stats(texts), **repetition(texts)}
+    return {name: _floats(columns[name]) for name in SOUNDNESS} | {OPEN: ends_open(texts)}
+
+
+def _floats(array: pa.Array) -> NDArray[np.float64]:
+    return np.asarray(array.cast(pa.float64()).fill_null(float("nan")), np.float64)
