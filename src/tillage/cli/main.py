@@ -29,13 +29,16 @@ VERBS = {
     "loop": "Plan, prepare, train, feed back and revise, in rounds, for a goal.",
     "report": "Write one self-contained HTML page from a run's event log.",
     "why": "Tell a row's whole life: origin, measurements, decisions, training.",
-    "ops": "List the operators, or describe one.",
+    "ask": "Answer a question about a run from its records, with row ids.",
+    "undo": "Take the last change of a recipe back.",
+    "ops": "List the operators, or describe one; learn, write and promote new ones.",
     "runs": "List the runs of the workspace.",
     "diff": "Compare two dataset versions or two runs: rows, accounts, recipes, distributions.",
     "datasets": "List the datasets of the workspace, or the versions of one.",
     "tag": "Give a dataset version a name.",
     "rollback": "Make a dataset's newest version equal to an old one.",
     "export": "Write a dataset version as Parquet, JSON lines or a Hugging Face folder.",
+    "mcp": "Serve the workspace to coding agents over the Model Context Protocol.",
     "clean": "Free the disk of what no dataset version needs.",
 }
 EXTRAS = {
@@ -45,6 +48,8 @@ EXTRAS = {
     "openai": "agent",
     "pydantic_monty": "agent",
     "stamina": "agent",
+    "xllamacpp": "local-llm",
+    "mcp": "mcp",
     "ray": "ray",
     "transformers": "hf",
 }

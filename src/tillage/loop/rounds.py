@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tillage.agent.commits import RecipeHistory
 from tillage.agent.goal import FrozenGoal, Goal, freeze, goal_folder
 from tillage.agent.planner import Outcome, build
 from tillage.agent.probe import EffectMeter, draw
@@ -21,7 +22,7 @@ from tillage.core.events import Chosen, EventLog, Note, Result, StepAccount, Uti
 from tillage.core.spec import fingerprint
 from tillage.core.stats import paired_interval
 from tillage.core.text import signed
-from tillage.core.workspace import Workspace, write_atomic
+from tillage.core.workspace import Workspace
 from tillage.flow.run import RunResult, run
 from tillage.loop.arms import Arm, judge, train_arms
 from tillage.loop.feedback import utilities
@@ -134,7 +135,7 @@ class _Job:
 
     def _write(self, verdict: Verdict) -> Path:
         path = self.folder / "recipe.yaml"
-        write_atomic(path, verdict.recipe.to_yaml())
+        RecipeHistory(path, self.workspace).enter(verdict, verdict.proposal.planner)
         return path
 
     def _prepare(self, chosen: Verdict) -> tuple[str, int]:
