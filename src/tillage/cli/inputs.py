@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tillage.core.errors import UserError
-from tillage.data.sources import Source, sources
+from tillage.data.formats import Source, sources
 
 
 def sources_of(paths: Sequence[Path], text_field: str, domain_field: str | None) -> list[Source]:
@@ -17,7 +17,8 @@ def sources_of(paths: Sequence[Path], text_field: str, domain_field: str | None)
     """
     out: list[Source] = []
     for path in paths:
-        kinds = [kind for _, kind in sources if _holds(path, kind.suffixes)]
+        # Folders of Hugging Face hold files of kinds that are found without it, but for Arrow.
+        kinds = [kind for _, kind in sources if _holds(path, _own(kind.name, kind.suffixes))]
         if not kinds:
             known = ", ".join(suffix for _, kind in sources for suffix in kind.suffixes)
             what = "no data of a known kind" if path.exists() else "the data does not exist"
@@ -26,6 +27,10 @@ def sources_of(paths: Sequence[Path], text_field: str, domain_field: str | None)
             fields = {"text_field": text_field, "domain_field": domain_field} if kind.name != "text" else {}
             out.append(kind.load({"path": str(path), **fields}, str(path)))
     return out
+
+
+def _own(name: str, suffixes: tuple[str, ...]) -> tuple[str, ...]:
+    return (".arrow",) if name == "hugging_face" else suffixes
 
 
 def _holds(path: Path, suffixes: tuple[str, ...]) -> bool:

@@ -23,6 +23,7 @@ EXCERPT = 80
 Reason = Literal[
     "malformed_json",
     "malformed_csv",
+    "malformed_front_matter",
     "invalid_utf8",
     "missing_field",
     "wrong_type",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from tillage.core.errors import UserError, nearest
@@ -139,9 +141,14 @@ def _range(file: Any, start: int, stop: int) -> Iterator[bytes | Fault]:
 
 @sources.register
 class Text(Source):
-    """Plain text and Markdown: a row for each file of a folder tree."""
+    """Plain text and Markdown: a row for each file of a folder tree.
 
-    suffixes = (".txt", ".md")
+    With `front_matter` a block of YAML between two lines of `---` at a file's beginning is not part of its
+    text, and `fields`, `domain_field` and `id_field` may name its keys (a list becomes "one, two").
+    """
+
+    suffixes = (".txt", ".md", ".markdown")
+    front_matter: bool = False
 
     def read(self, part: Part, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows, want = RowBuilder(part.name, columns), self.columns()
@@ -154,18 +161,48 @@ class Text(Source):
                 text = raw.decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise BadRow("invalid_utf8", f"byte {error.start + 1} of the file is not UTF-8") from None
-            rows.add(1, text, want.domain, {})
+            if self.front_matter:
+                record = _front_matter(text)
+                for field, kind in self.fields.items():
+                    if field in record:
+                        record[field] = _parse(str(record[field]), kind, field)
+                # A file that says nothing of its domain is of the usual one.
+                take({want.domain_field or "": want.domain, **record}, rows, 1, want)
+            else:
+                rows.add(1, text, want.domain, {})
         except BadRow as bad:
             rows.quarantine(1, bad.reason, bad.detail)
         yield rows.flush()
 
     @model_validator(mode="after")
     def _plain(self) -> Text:
-        if self.fields or self.domain_field or self.id_field or self.chat:
+        if self.chat or (not self.front_matter and (self.fields or self.domain_field or self.id_field)):
             raise ValueError(
                 "text files have no fields: domain_field, id_field, fields and chat cannot be used"
+                " (the first three with front_matter can)"
             )
+        if self.front_matter and self.text_field != "text":
+            raise ValueError("the text of a file with front matter is called 'text'")
         return self
+
+
+_FRONT = re.compile(r"---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def _front_matter(text: str) -> dict[str, Any]:
+    """The keys of the YAML at the head of a text, and the rest as `text`. Dates are text as they stand."""
+    head = _FRONT.match(text)
+    if head is None:
+        return {"text": text}
+    try:
+        # The base loader leaves all scalars text; what is a number is told by the type asked for.
+        found = yaml.load(head[1], Loader=yaml.BaseLoader) or {}
+    except yaml.YAMLError as error:
+        raise BadRow("malformed_front_matter", " ".join(str(error).split())) from None
+    if not isinstance(found, dict):
+        raise BadRow("malformed_front_matter", "the front matter is not a mapping")
+    flat = {str(k): ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in found.items()}
+    return {**flat, "text": text[head.end() :]}
 
 
 @sources.register

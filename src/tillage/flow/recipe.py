@@ -18,7 +18,7 @@ from tillage.core.registry import Registry
 from tillage.core.spec import Spec, fingerprint
 from tillage.core.workspace import Workspace
 from tillage.data.schema import QUARANTINE_STEP
-from tillage.data.sources import Source, sources
+from tillage.data.formats import Source, sources
 from tillage.flow.places import Places, load_yaml
 from tillage.ops.base import Operator, operators
 
