@@ -17,7 +17,7 @@ from tillage.agent.planner import Catalogue, Outcome, Proposal, build
 from tillage.agent.trial import Trial, try_filter
 from tillage.core.text import percent
 from tillage.data.excess import Excess
-from tillage.data.profile import Profile, Rate
+from tillage.data.profile import OperatingPoint, Profile, Rate
 
 Steps = list[dict[str, Any]]
 
@@ -81,7 +81,8 @@ class EmbeddedPlanner:
         catalogue: Catalogue,
         history: Sequence[Outcome] = (),
     ) -> list[Proposal]:
-        """Three candidates or more that differ in kind; those already in `history` are left out."""
+        """Three candidates or more that differ in kind, less those in `history` and those that memory knows
+        to lose on such data."""
         known = _Evidence(frozen, profile, catalogue, frozen.search())
         ideas = [
             ("clean", "repair and deduplicate, judge no document", _clean),
@@ -106,7 +107,9 @@ class EmbeddedPlanner:
             if recipe.fingerprint() not in seen:
                 seen.add(recipe.fingerprint())
                 found.append(Proposal(strategy, strategy, recipe, summary, self.name))
-        return self._ordered(found, profile)
+        lost = self.memory.losers(profile.evidence()) if self.memory else {}
+        worth = [proposal for proposal in found if proposal.strategy not in lost]
+        return self._ordered(worth or found, profile)
 
     def _ordered(self, found: list[Proposal], profile: Profile) -> list[Proposal]:
         scores = self.memory.scores(profile.evidence()) if self.memory else {}
@@ -200,6 +203,37 @@ def _careful(known: _Evidence) -> Steps | None:
 
 def _greedy(known: _Evidence) -> Steps | None:
     return _by_soundness(known, "greedy")
+
+
+def annotated(frozen: FrozenGoal, profile: Profile, allowed: Catalogue) -> Steps:
+    """The mended sample with every measurement that a threshold may be about."""
+    known = _Evidence(frozen, profile, allowed, frozen.search())
+    names = [name for name in ("text_stats", "word_order", "target_likeness") if known.has(name)]
+    steps = mended(frozen, profile, allowed)
+    for name in names:
+        target = {"target": str(frozen.search_path)} if name == "target_likeness" else {}
+        steps.append(_step(name, "for the search of thresholds", **target))
+    return steps
+
+
+def searched(
+    frozen: FrozenGoal,
+    profile: Profile,
+    allowed: Catalogue,
+    care: str,
+    point: OperatingPoint | None,
+    why: str,
+) -> Proposal:
+    """The proposal for thresholds that a search found: bounds of one care, and a likeness or none."""
+    known = _Evidence(frozen, profile, allowed, frozen.search())
+    steps = _by_soundness(known, care) or mended(frozen, profile, allowed)
+    if point is not None:
+        if not any("target_likeness" in step for step in steps):
+            steps.append(_step("target_likeness", why, target=str(frozen.search_path)))
+        keep = f"target_score >= {point.score:.6g}"
+        steps.append(_step("where", why, "like_target", keep=keep, reason="unlike_target"))
+    summary = "thresholds found by successive halving"
+    return Proposal("searched", "searched", build(frozen, "searched", steps), summary, "embedded")
 
 
 def _by_soundness(known: _Evidence, care: str) -> Steps | None:

@@ -92,9 +92,19 @@ class Ladder:
         self.raw = table.filter(table["text"].is_valid())
         if self.raw.num_rows == 0:
             raise UserError("the sample holds no text", where=sample)
+        self.until = time.monotonic() + 60.0 * frozen.goal.budget.minutes
         search = frozen.search()
         self.raw_shares = rungs.domain_shares(self.raw)
         self.yardstick = Yardstick(search, self.raw) if search else None
+
+    def time_left(self) -> bool:
+        """Whether the goal's minutes, counted from the making of the ladder, are not spent."""
+        return time.monotonic() < self.until
+
+    @property
+    def runs_left(self) -> int:
+        """Trainings of the probe that the goal's budget still allows."""
+        return self.frozen.goal.budget.probe_runs - (self.meter.runs if self.meter is not None else 0)
 
     @cached_property
     def control(self) -> list[str]:
@@ -176,7 +186,10 @@ class Ladder:
         assert verdict.sampled is not None
         assert self.meter is not None
         goal = self.frozen.goal
-        left = goal.budget.probe_runs - self.meter.runs
+        if self.meter.runs and not self.time_left():
+            message = f"the {goal.budget.minutes:g} minutes of the budget are spent"
+            return [Finding("effect", "budget_spent", "", message, "raise budget.minutes")], {}
+        left = self.runs_left
         tolerated = rungs.TOLERATED if goal.aim == "clean" else 0.0
         findings, evidence, verdict.effect = rungs.effect(
             verdict.name, verdict.sampled, self.control, self.meter, left, tolerated
@@ -186,12 +199,16 @@ class Ladder:
     def credits(self, verdict: Verdict) -> dict[str, Effect]:
         """Leave one step out: the effect of each step of a verified candidate, against the recipe without it.
 
-        Below zero means that the step helps. Steps whose removal breaks the contract are left out.
+        Below zero means that the step helps. Steps whose removal breaks the contract are left out; the
+        last steps come first, as far as the budget goes.
         """
         if self.meter is None or verdict.sampled is None:
             raise WorkFailed("credit needs a verified candidate and a target", where=verdict.name)
         found: dict[str, Effect] = {}
-        for step in verdict.recipe.steps:
+        for step in reversed(verdict.recipe.steps):
+            # A step costs the trainings without it, and of the whole on as many bytes.
+            if self.runs_left < 2 * len(self.meter.seeds) or not self.time_left():
+                break
             rest = tuple(s for s in verdict.recipe.steps if s.id != step.id)
             if step.op.name in rungs.GATES or not rest:
                 continue

@@ -31,6 +31,7 @@ VERBS = {
     "why": "Tell a row's whole life: origin, measurements, decisions, training.",
     "ask": "Answer a question about a run from its records, with row ids.",
     "undo": "Take the last change of a recipe back.",
+    "memory": "List, export or forget what earlier plans measured.",
     "ops": "List the operators, or describe one; learn, write and promote new ones.",
     "runs": "List the runs of the workspace.",
     "diff": "Compare two dataset versions or two runs: rows, accounts, recipes, distributions.",

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tillage.agent.compete import compete
-from tillage.agent.embedded import mended, refused_filters
+from tillage.agent.credit import without_idle
+from tillage.agent.embedded import annotated, mended, refused_filters, searched
 from tillage.agent.evidence import CARE, Soundness, mended_sample
 from tillage.agent.findings import Rung
 from tillage.agent.goal import FrozenGoal
 from tillage.agent.memory import Experience
-from tillage.agent.planner import Catalogue, Planner, catalogue
+from tillage.agent.planner import Catalogue, Planner, build, catalogue
 from tillage.agent.planners import memory, planner_from_environment
 from tillage.agent.probe import EffectMeter
+from tillage.agent.search import Variant, halve, mask, variants
 from tillage.agent.verify import Ladder, Verdict, default_meter
 from tillage.core.errors import WorkFailed
 from tillage.core.events import EventLog, Note, phase
@@ -25,6 +29,7 @@ from tillage.data.fields import resolve_fields
 from tillage.data.profile import Profile, profile
 from tillage.flow.places import Places
 from tillage.flow.recipe import parse_sources
+from tillage.flow.run import sample_run
 from tillage.flow.sample import take_sample
 
 
@@ -77,12 +82,53 @@ def plan_goal(
     with phase(log, "verify", "verify each on the sample: contract, accounts, distribution, effect"):
         ladder = Ladder(frozen, sample, workspace, default_meter(frozen, log), log)
         verdicts = [ladder.verify(proposal, top) for proposal in proposals]
+        if goal.aim == "target" and top == "effect":
+            verdicts += _searched(ladder, found, allowed, sample, workspace, log)
         chosen, why = _choose(ladder, verdicts, second(sample) if second is not None else None, top, log)
+        if goal.aim == "target" and chosen.effect is not None and ladder.runs_left > 0:
+            chosen, _ = without_idle(ladder, chosen, log)
     experiences = memory(workspace)
     for verdict in verdicts:
         if verdict.effect is not None:
             experiences.add(_experience(verdict, found))
     return Planned(chosen, why, verdicts, found, ladder, sample)
+
+
+SEARCH_SHARE = 0.5
+"""Of the probe runs and the time that are left when the proposals are measured; the rest is for credits."""
+
+
+def _searched(
+    ladder: Ladder, found: Profile, allowed: Catalogue, sample: Path, workspace: Workspace, log: EventLog
+) -> list[Verdict]:
+    """The verdict on the thresholds that a search finds within the budget; none without budget."""
+    frozen, meter = ladder.frozen, ladder.meter
+    if meter is None or found.target is None or ladder.runs_left <= len(meter.seeds):
+        return []
+    goal = frozen.goal
+    recipe = build(frozen, "annotated", annotated(frozen, found, allowed))
+    table = sample_run(recipe, workspace, None, sample).kept_table()
+    if "target_score" not in table.column_names:
+        return []
+    floor = min(max(2 * goal.constraints.min_retention, goal.budget.probe_bytes / found.bytes, 0.05), 0.9)
+    texts = table["text"].to_pylist()
+
+    def documents(variant: Variant) -> list[str]:
+        return [texts[i] for i in np.flatnonzero(mask(table, variant, found)) if texts[i]]
+
+    runs = int(SEARCH_SHARE * ladder.runs_left)
+    best = halve(
+        variants(found, floor, goal.seed), documents, ladder.control, meter, runs, ladder.time_left, log
+    )
+    if best is None:
+        return []
+    why = (
+        f"{best.variant.name}: best of {best.tried} variants by successive halving, {best.runs} probe runs, "
+        f"{best.mean:+.4f} bits per byte [{best.low:+.4f}, {best.high:+.4f}] against raw"
+    )
+    proposal = searched(frozen, found, allowed, best.variant.care, best.variant.point, why)
+    proposal.emit(log)
+    return [ladder.verify(proposal)]
 
 
 def with_fields(frozen: FrozenGoal, log: EventLog | None = None) -> FrozenGoal:
