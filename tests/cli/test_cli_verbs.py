@@ -157,7 +157,7 @@ def test_tokenize_and_train(project: Path, tillage: Tillage, tmp_path: Path) -> 
 
 
 DRY = [
-    ["run", "recipe.yaml"],
+    ["run", "recipe.yaml", "--no-probe"],
     ["check", "recipe.yaml", "--sample", "20"],
     ["profile", "raw"],
     ["plan", "goal.yaml", "-o", "best.yaml"],

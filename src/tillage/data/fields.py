@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tillage.data.chat import to_messages
-from tillage.data.rows import BadRow
 from tillage.data.formats import Source, sources
+from tillage.data.rows import BadRow
 
 Role = Literal["text", "messages", "id", "label", "date", "url", "title", "number", "other"]
 

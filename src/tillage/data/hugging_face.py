@@ -60,8 +60,11 @@ class HuggingFace(Source):
         for kind in _KINDS:
             if path.endswith(kind.suffixes):
                 given = self.model_dump(exclude={"split"}, exclude_unset=True)
-                return kind(**{**given, "path": (path,)})
+                return kind.model_validate({**given, "path": (path,)})
         return None
+
+    def reader(self, path: str) -> Source:
+        return self._as(path) or self
 
     def may_split(self, path: str) -> bool:
         kind = self._as(path)

@@ -90,6 +90,11 @@ class Source(Spec):
         """The root and the sorted files; `UserError` if there are none."""
         return resolve(list(self.path), self.suffixes, f"source {self.name}")
 
+    def reader(self, path: str) -> Source:
+        """The source that reads this file: this one, unless its kind is a folder of files of other kinds."""
+        del path
+        return self
+
     def may_split(self, path: str) -> bool:
         """Whether the file may be read in parts cut at newlines."""
         del path

@@ -17,8 +17,8 @@ from tillage.core.errors import UserError, nearest
 from tillage.core.registry import Registry
 from tillage.core.spec import Spec, fingerprint
 from tillage.core.workspace import Workspace
-from tillage.data.schema import QUARANTINE_STEP
 from tillage.data.formats import Source, sources
+from tillage.data.schema import QUARANTINE_STEP
 from tillage.flow.places import Places, load_yaml
 from tillage.ops.base import Operator, operators
 

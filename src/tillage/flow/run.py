@@ -37,6 +37,7 @@ from tillage.flow import engine
 from tillage.flow.accounts import ALIVE, account
 from tillage.flow.check import require
 from tillage.flow.compile import Stage, compile_stages
+from tillage.flow.expected import how_far_off
 from tillage.flow.history import EVENTS, RECIPE, RECORD
 from tillage.flow.incremental import Unit
 from tillage.flow.recipe import Recipe, input_fingerprint
@@ -238,6 +239,7 @@ class _Run:
             self.log.emit(step)
         self._examples(stages, done)
         last = done[-1]
+        self._against_the_estimate(accounts, done)
         schema = pa.schema([f for f in last.schema if not f.name.startswith("_")])
         digest = last.stats.digest
         rows, size = last.stats.alive, (last.stats.bytes.get(ALIVE) or [0])[-1]
@@ -278,6 +280,22 @@ class _Run:
             ],
         )
         return result
+
+    def _against_the_estimate(self, accounts: list[StepAccount], done: list[Done]) -> None:
+        """Say how far an estimate was off, for a run that did what it was of."""
+        if self.commit is None or all(stage.reused for stage in done):
+            return
+        took = {
+            "rows": accounts[0].rows_in,
+            "kept": accounts[-1].rows_out,
+            "seconds": time.monotonic() - self.begun,
+            "disk": sum(stage.disk for stage in done),
+            "memory": _peak_mb() * 2**20,
+        }
+        said = how_far_off(self.id, self.workspace, took)
+        if said is not None:
+            self.record["estimate"] = said
+            self.log.emit(Note(said))
 
     def _commit(
         self, target: Path, last: Done, schema: pa.Schema, accounts: list[StepAccount], rows: int, size: int

@@ -50,6 +50,7 @@ class Done:
     shards: list[Path]
     stats: Stats
     made: int = 0
+    disk: int = 0
     fits: list[Path] = field(default_factory=list[Path])
     seconds: float = 0.0
     schema: pa.Schema = field(default_factory=lambda: BASE)
@@ -122,21 +123,23 @@ class StageRunner:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
         sweep(folder)
-        artifacts, decided = self._fit(stage, units, schema, before)
+        artifacts, decided, fresh = self._fit(stage, units, schema, before)
         plan = self._plan(stage, no_rows(schema), artifacts)
         out_schema = storable_schema(plan.schema().to_pyarrow_schema())
-        total, made = Stats(), 0
+        total, made, disk = Stats(), 0, sum(_bytes(path) for path in artifacts.values() if path in fresh)
         paths: list[Path] = []
         known = [] if self.fresh else known_groups(folder)
         for chosen in group(units, known, self.shard_bytes):
             path = folder / _shard_name(chosen, decided)
-            made += self._shard(stage, chosen, schema, path, artifacts)
+            if self._shard(stage, chosen, schema, path, artifacts):
+                made += 1
+                disk += _bytes(path)
             paths.append(path)
             stats = read_stats(path)
             check_balance(stage, stats)
             total.merge(stats)
         seconds = time.monotonic() - begun
-        done = Done(folder, mark, paths, total, made, list(artifacts.values()), seconds, out_schema)
+        done = Done(folder, mark, paths, total, made, disk, list(artifacts.values()), seconds, out_schema)
         size = sum(columns[-1] for columns in total.bytes.values())
         steps = [action.id for action in stage.steps]
         written = sum(total.rows.values())
@@ -199,8 +202,10 @@ class StageRunner:
 
     def _fit(
         self, stage: Stage, units: list[Unit], schema: pa.Schema, before: str
-    ) -> tuple[dict[str, Path], list[Decided]]:
+    ) -> tuple[dict[str, Path], list[Decided], set[Path]]:
+        """The folders of the fits, what they decided, and which of them were made now."""
         artifacts: dict[str, Path] = {}
+        fresh: set[Path] = set()
         decided: list[Decided] = []
         for position in stage.fits():
             action = stage.actions[position]
@@ -208,10 +213,11 @@ class StageRunner:
             assert isinstance(op, Corpus)
             fits = self.folder / stage.fit_fingerprint(before, position)
             folder = fits / f"fit-{content(units)}"
-            self._fit_one(action, op, stage.actions[:position], units, schema, folder, artifacts, decided)
+            if self._fit_one(action, op, stage.actions[:position], units, schema, folder, artifacts, decided):
+                fresh.add(folder)
             artifacts[action.id] = folder
             decided.append(Decided(folder, op))
-        return artifacts, decided
+        return artifacts, decided, fresh
 
     def _fit_one(
         self,
@@ -223,7 +229,7 @@ class StageRunner:
         folder: Path,
         artifacts: dict[str, Path],
         earlier: Sequence[Decided],
-    ) -> None:
+    ) -> bool:
         begun = time.monotonic()
         folder.parent.mkdir(exist_ok=True)
         sweep(folder.parent)
@@ -251,6 +257,11 @@ class StageRunner:
         made = make_whole(folder, fill, self._damaged)
         seconds = round(time.monotonic() - begun, 3)
         self.log.emit(StageDone(f"fit:{action.id}", [action.id], seen, 0, seconds, not made))
+        return made
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def _files(units: Sequence[Unit]) -> list[Path]:

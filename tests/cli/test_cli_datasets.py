@@ -1,0 +1,78 @@
+"""The verbs of dataset versions, and the estimate of a dry run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_project import Tillage, make_project, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    make_project(folder)
+    return folder
+
+
+def test_versions_from_the_first_run_to_the_export(
+    prepared: Path, tillage: Tillage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    told = tillage("run", "recipe.yaml", "--dry-run", "--json").last
+    assert told["estimate"]["rows"]["low"] <= 85 <= told["estimate"]["rows"]["high"]
+    shown = tillage("run", "recipe.yaml", "--dry-run").out
+    assert "time " in shown and "memory " in shown
+    assert not list((prepared / ".tillage").glob("datasets/*"))
+    first = tillage("run", "recipe.yaml")
+    assert first.code == 0, first.err
+    assert "against the estimate: rows " in first.out + first.err
+    write_jsonl(
+        prepared / "raw" / "more.jsonl", [{"text": f"word {i} " * 30, "domain": "more"} for i in range(5)]
+    )
+    assert tillage("run", "recipe.yaml").code == 0
+
+    (listed,) = tillage("datasets", "--json").last["datasets"]
+    assert (listed["name"], listed["versions"], listed["version"], listed["rows"]) == ("try", 2, 1, 65)
+    assert "try" in tillage("datasets").out
+    assert tillage("tag", "try@0", "gold").code == 0
+    versions = tillage("datasets", "try", "--verify", "--json").last["versions"]
+    assert [(v["version"], v["rows"], v["tags"], v["damage"]) for v in versions] == [
+        (1, 65, [], []), (0, 60, ["gold"], []),
+    ]  # fmt: skip
+    shown = tillage("datasets", "try@gold")
+    assert "exact_dedup" in shown.out
+    assert "field.jsonl" in shown.out
+
+    found = tillage("diff", "try@gold", "try", "--json").last
+    assert (found["only_a"], found["only_b"], found["changed"], found["unchanged"]) == (0, 5, 0, 60)
+    shown = tillage("diff", "try@0", "try@1").out
+    assert "in 5, out 0, changed 0, unchanged 60" in shown
+    assert "word 0 word 0" in shown
+
+    assert tillage("rollback", "try@gold", "--json").last["version"] == 2
+    assert tillage("rollback", "try").code == 2
+    done = tillage("export", "try@1", "out", "--to", "hf")
+    assert done.code == 0, done.err
+    assert "| more | 5 |" in (prepared / "out" / "README.md").read_text()
+    assert tillage("export", "try@1", "out", "--to", "parquet").code == 2
+    assert tillage("tag", "try", "gold", "--remove").code == 0
+    assert tillage("export", "try@gold", "other", "--to", "jsonl").code == 2
+
+    waste = tillage("clean", "--dry-run", "--json").last
+    assert tillage("clean", "--json").last["folders"] == waste["folders"]
+    assert tillage("run", "recipe.yaml", "--json").last["reused"]
+
+
+def test_a_damaged_dataset_fails_the_check(
+    prepared: Path, tillage: Tillage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(prepared)
+    assert tillage("run", "recipe.yaml", "--workspace", "other").code == 0
+    (file,) = (prepared / "other" / "datasets" / "try").glob("*.parquet")
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+    done = tillage("datasets", "try", "--verify", "--workspace", "other")
+    assert done.code == 1
+    assert "is not what was written" in done.out
