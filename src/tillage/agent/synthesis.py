@@ -109,6 +109,10 @@ class SandboxedAnnotate(Annotate):
         code = "def measure(text):\n    return {'first_word': text.split(' ')[0]}\n"
         return cls(code=code, values={"first_word": "string"})
 
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        return {"first_word": "of the example: the text up to its first blank"}
+
     def writes(self) -> dict[str, pa.DataType]:
         return {name: _ARROW[kind][0] for name, kind in self.values.items()}
 
