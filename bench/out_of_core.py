@@ -2,8 +2,8 @@
 
     python -m bench.out_of_core --gb 20 --limit-gb 4 [--folder DIR] [--runner native|ray] [--json]
 
-The run is a process of its own in a memory cgroup (version 1 or 2) of the given size where one can be made (by
-root it usually can); else its resident memory is watched and it is ended beyond the limit. A tenth of the
+The run is a process of its own in a memory cgroup (version 1 or 2) of the given size where one can be made
+(by root it usually can); else its resident memory is watched and it is ended beyond the limit. A tenth of the
 documents are copies of earlier ones, so that deduplication has something to do.
 """
 
@@ -41,7 +41,7 @@ steps:
 
 
 def generate(folder: Path, size: int, seed: int = 1) -> int:
-    """JSON lines of `size` bytes in files of FILE_BYTES, words of a Zipf-like vocabulary; how many documents."""
+    """JSON lines of `size` bytes in files of FILE_BYTES, words of a Zipf-like law; how many documents."""
     random = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
     lengths = random.integers(2, 12, WORDS)
