@@ -208,7 +208,9 @@ def _greedy(known: _Evidence) -> Steps | None:
 def annotated(frozen: FrozenGoal, profile: Profile, allowed: Catalogue) -> Steps:
     """The mended sample with every measurement that a threshold may be about."""
     known = _Evidence(frozen, profile, allowed, frozen.search())
-    names = [name for name in ("text_stats", "word_order", "target_likeness") if known.has(name)]
+    names = [
+        name for name in ("text_stats", "word_order", "domain_margin", "target_likeness") if known.has(name)
+    ]
     steps = mended(frozen, profile, allowed)
     for name in names:
         target = {"target": str(frozen.search_path)} if name == "target_likeness" else {}
@@ -260,7 +262,11 @@ def _by_soundness(known: _Evidence, care: str) -> Steps | None:
     return steps
 
 
-MEASURED_BY = {"word_order": "word_order", "target_score": "target_likeness"}
+MEASURED_BY = {
+    "word_order": "word_order",
+    "target_score": "target_likeness",
+    "domain_margin": "domain_margin",
+}
 OPEN_END = r"NOT regexp_match(text, '[\p{L},–—(-]\s*$')"
 """The condition of `tillage.data.traits.ends_open`."""
 

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from tillage.agent.goal import FrozenGoal
 from tillage.agent.planner import build
 from tillage.core.workspace import Workspace
-from tillage.data.excess import Excess, Values, bounds
+from tillage.data.excess import Excess, Values, bound, bounds
 from tillage.data.profile import cross_fit
 from tillage.data.traits import ends_open
 from tillage.flow.run import sample_run
+from tillage.kernels.domains import FOLDS, Counts, count_domains, domain_margins
+from tillage.kernels.hashing import hash_strings
 from tillage.kernels.likeness import count_features, likeness, log_ratio
 from tillage.kernels.repetition import repetition
 from tillage.kernels.text_stats import text_stats
@@ -37,8 +39,8 @@ SOUNDNESS = (
 """Measurements of which a sound document of any kind has about as much as the target's. Tags are not
 among them: the placeholders of masked data look like some, and markup has a step of its own."""
 
-ORDER, SCORE, OPEN = "word_order", "target_score", "ends_open"
-CARE = {"careful": 0.03, "usual": 0.1, "greedy": 0.4}
+ORDER, SCORE, OPEN, MARGIN = "word_order", "target_score", "ends_open", "domain_margin"
+CARE = {"careful": 0.08, "usual": 0.25, "greedy": 0.6}
 """Sound documents that a bound may cost for each faulty one that it drops."""
 
 
@@ -48,9 +50,10 @@ class Soundness:
     Args:
         texts: the sample after repair and deduplication, large_string.
         target: the target's search part.
+        domains: of the sample's rows, for documents whose words speak for another domain.
     """
 
-    def __init__(self, texts: pa.Array, target: Sequence[str]) -> None:
+    def __init__(self, texts: pa.Array, target: Sequence[str], domains: Sequence[str] = ()) -> None:
         sound = pa.array(list(target), pa.large_string())
         counts = empty_counts()
         count_pairs(texts, counts)
@@ -60,11 +63,22 @@ class Soundness:
         self.data[SCORE], self.target[SCORE] = crossed
         weights = log_ratio(count_features(sound), count_features(texts))
         self.fitted = _floats(likeness(texts, weights))
+        self.margins = _margins(texts, domains) if len(set(domains)) > 1 else None
 
     def bounds(self, care: str) -> list[Excess]:
         """Bounds by one level of `CARE`; those on likeness are for an operator fitted to the sample."""
         found = bounds(self.data, self.target, strictness=CARE[care])
-        return [self._fitted(one) if one.measure == SCORE else one for one in found if self._useful(one)]
+        chosen = [self._fitted(one) if one.measure == SCORE else one for one in found if self._useful(one)]
+        labels = self._mislabelled(care)
+        return chosen if labels is None else [*chosen, labels]
+
+    def _mislabelled(self, care: str) -> Excess | None:
+        """The bound on the margin: rows that agree with their label show what sound ones are like."""
+        if self.margins is None:
+            return None
+        agree = self.margins[self.margins > 0]
+        found = bound(MARGIN, self.margins, agree, strictness=CARE[care])
+        return found if found is not None and found.side == "low" else None
 
     @staticmethod
     def _useful(one: Excess) -> bool:
@@ -80,11 +94,21 @@ class Soundness:
 
 def mended_sample(
     frozen: FrozenGoal, steps: Sequence[dict[str, Any]], sample: Path, workspace: Workspace
-) -> pa.Array:
-    """The texts of the sample after these steps; stages are shared with the candidates that begin so."""
+) -> tuple[pa.Array, list[str]]:
+    """The texts and domains of the sample after these steps; candidates that begin so share the stages."""
     result = sample_run(build(frozen, "mended", steps), workspace, None, sample)
-    texts = result.kept_table(["text"])["text"].cast(pa.large_string()).combine_chunks()
-    return pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+    table = result.kept_table(["text", "domain"])
+    texts = table["text"].cast(pa.large_string()).combine_chunks()
+    whole = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
+    return whole, [name or "" for name in table["domain"].to_pylist()]
+
+
+def _margins(texts: pa.Array, domains: Sequence[str]) -> Values:
+    folds = (hash_strings(texts) % np.uint64(FOLDS)).astype(np.int64)
+    counts: Counts = {}
+    rows: dict[str, int] = {}
+    count_domains(texts, domains, folds, counts, rows)
+    return domain_margins(texts, domains, folds, counts, rows)
 
 
 def _numbers(texts: pa.Array) -> dict[str, Values]:

@@ -24,7 +24,7 @@ LEAST_ROWS = 6
 LEAST_SHARE = 0.004
 """A surplus of fewer rows, or of a smaller share of the data, is no evidence."""
 
-PRECISION = 0.7
+PRECISION = 0.6
 """At least this share of what a bound drops must be surplus, with sound documents counted twice."""
 
 VALLEY = 0.6
@@ -33,6 +33,9 @@ off has to be a population of its own, not the end of the sound one."""
 
 BANDWIDTH = 0.15
 FEW_VALUES = 5
+UNSURE = 5.0
+"""So many times more sound documents are expected where a tail rests on few of the target's."""
+
 MOST_BOUNDS = 6
 
 
@@ -115,6 +118,9 @@ def _low(name: str, side: str, sign: float, data: Values, target: Values, strict
     rows = cuts + 1.0
     share = rows / len(raw)
     lost = tail.share(values)
+    if len(np.unique(raw)) > FEW_VALUES and (sound == np.median(sound)).mean() > 0.5:
+        # Most of the target has none of it: the few that have some tell little about the law.
+        lost = lost * UNSURE
     worth = share - lost - lost / strictness
     doubtful = share - 2.0 * lost - 3.0 * np.sqrt(lost / len(raw))
     good = (rows >= max(LEAST_ROWS, LEAST_SHARE * len(raw))) & (doubtful >= PRECISION * share)

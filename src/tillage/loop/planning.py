@@ -153,8 +153,8 @@ def _with_soundness(
     target = frozen.search()
     if not target:
         return found
-    rows = mended_sample(frozen, mended(frozen, found, allowed), sample, workspace)
-    soundness = Soundness(rows, target)
+    texts, domains = mended_sample(frozen, mended(frozen, found, allowed), sample, workspace)
+    soundness = Soundness(texts, target, domains)
     return found.model_copy(update={"excess": {care: tuple(soundness.bounds(care)) for care in CARE}})
 
 
