@@ -33,7 +33,8 @@ FIT = "fit.json"
 class Unit:
     """The least that is read as a whole: a part of a raw file, or a Parquet file of rows made before.
 
-    `key` names its content and how it is read; `bytes` is its size on disk; `rows` is known of files of rows.
+    `key` names its content and how it is read; `bytes` is its size, of files of rows without compression, and
+    only of these are the `rows` known.
     """
 
     key: str

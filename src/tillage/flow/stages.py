@@ -67,17 +67,15 @@ class Done:
         return [path for shard in self.shards for path in dropped_files(shard)]
 
     def units(self) -> list[Unit]:
-        """What the next stage reads."""
-        return [
-            Unit(
-                f"{self.fingerprint}/{shard.name}/{path.name}",
-                path.stat().st_size,
-                file=path,
-                rows=pq.read_metadata(path).num_rows,
-            )
-            for shard in self.shards
-            for path in kept_files(shard)
-        ]
+        """What the next stage reads, by its size in memory: by that on disk shards would grow too large."""
+        found: list[Unit] = []
+        for shard in self.shards:
+            for path in kept_files(shard):
+                meta = pq.read_metadata(path)
+                size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+                key = f"{self.fingerprint}/{shard.name}/{path.name}"
+                found.append(Unit(key, size, file=path, rows=meta.num_rows))
+        return found
 
 
 def raw_units(inputs: Inputs) -> list[Unit]:
