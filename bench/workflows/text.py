@@ -116,9 +116,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             stream = zstandard.ZstdDecompressor().stream_reader(raw)
         elif path.suffix == ".gz":
             stream = gzip.GzipFile(fileobj=raw)
-        for number, line in enumerate(io.TextIOWrapper(stream, "utf-8"), 1):
-            if line.strip():
-                yield number, json.loads(line)
+        with io.TextIOWrapper(stream, "utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, json.loads(line)
 
 
 def _passages(text: str, rng: random.Random) -> list[str]:

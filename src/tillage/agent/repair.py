@@ -12,8 +12,10 @@ import numpy as np
 from tillage.agent.findings import Finding
 from tillage.agent.goal import FrozenGoal
 from tillage.agent.rungs import Sampled
+from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Repaired
 from tillage.core.text import percent
+from tillage.data.sources import Source
 from tillage.flow.recipe import Recipe, Step
 from tillage.ops.base import Corpus, operators
 
@@ -43,7 +45,7 @@ def repair(
     if edited is None:
         return None
     changed, why = edited
-    if changed.fingerprint() == recipe.fingerprint() or not changed.steps:
+    if changed.fingerprint() == recipe.fingerprint() or (recipe.steps and not changed.steps):
         return None
     return Repair(changed, finding, why, diff(recipe, changed))
 
@@ -162,6 +164,22 @@ def _ordered(recipe: Recipe, finding: Finding, frozen: FrozenGoal, sampled: Samp
     ), f"moved {step.id} behind {steps[makers[-1] - 1].id}: {finding.message}"
 
 
+def _readable(recipe: Recipe, finding: Finding, frozen: FrozenGoal, sampled: Sampled | None) -> Edited:
+    """Leave out the sources that have no files, where others have some."""
+    kept = tuple(source for source in recipe.sources if _has_files(source))
+    if not kept or len(kept) == len(recipe.sources):
+        return None
+    gone = len(recipe.sources) - len(kept)
+    return recipe.model_copy(update={"sources": kept}), f"left out {gone} sources: {finding.message}"
+
+
+def _has_files(source: Source) -> bool:
+    try:
+        return bool(source.files()[1])
+    except UserError:
+        return False
+
+
 def _refused(recipe: Recipe, finding: Finding, frozen: FrozenGoal, sampled: Sampled | None) -> Edited:
     return None
 
@@ -172,9 +190,8 @@ _EDITS: dict[str, Edit] = {
     "drops_everything": _loosen,
     "contaminated": _decontaminated,
     "away_from_target": _loosen,
-    "accounts_unbalanced": _refused,
+    "no_input": _readable,
     "budget_spent": _refused,
-    "no_input": _refused,
 }
 
 
