@@ -80,6 +80,7 @@ class _Job:
 
     def work(self, began: float) -> dict[str, Any]:
         planned = plan_goal(self.frozen, self.workspace, self.log, second=self._second)
+        self.frozen = planned.ladder.frozen  # with sources that read every schema
         tokenizer = self.tokenizer
         targets = self._targets(tokenizer)
         current = planned.chosen
