@@ -11,6 +11,7 @@ pytest.importorskip("pydantic_ai")
 
 from agent_world import World
 
+from tillage.agent import llm_steps
 from tillage.agent.choose import EQUAL_BPB
 from tillage.agent.compete import compete
 from tillage.agent.embedded import EmbeddedPlanner
@@ -29,8 +30,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_the_small_model_plans_and_the_result_is_no_worse(world: World) -> None:
-    with local_model(threads=2) as settings:
+def test_the_small_model_plans_and_the_result_is_no_worse(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llm_steps, "MOST_PICKS", 2)
+    monkeypatch.setattr(llm_steps, "MOST_OFFERS", 8)
+    # One thread: beside other work, threads that wait for each other spin.
+    with local_model(context=2048, threads=1) as settings:
         assert settings.url.startswith("http://127.0.0.1:")
         client = LLMClient(settings, log=world.log)
         picked = LLMPlanner(client, world.log, workspace=world.workspace)

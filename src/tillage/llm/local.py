@@ -66,7 +66,9 @@ def local_model(
     if find_spec("xllamacpp") is None:
         raise UserError("no server for a local model", hint="pip install 'tillage[agent,local-llm]'")
     path = model or model_file()
-    count = threads or max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    # Not all cores: threads that wait for each other spin, and slow down whatever runs beside them.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    count = threads or max(1, cores - 1)
     command = [sys.executable, "-m", "tillage.llm.serve", str(path), str(context), str(count)]
     with (
         tempfile.TemporaryFile() as said,
