@@ -40,6 +40,9 @@ SOUNDNESS = (
 among them: the placeholders of masked data look like some, and markup has a step of its own."""
 
 ORDER, SCORE, OPEN, MARGIN = "word_order", "target_score", "ends_open", "domain_margin"
+LIKENESS_SOUND = 0.005
+"""Largest share of sound documents for a bound on likeness: it knows authors and topics, not only faults."""
+
 CARE = {"careful": 0.08, "usual": 0.25, "greedy": 0.6}
 """Sound documents that a bound may cost for each faulty one that it drops."""
 
@@ -67,7 +70,7 @@ class Soundness:
 
     def bounds(self, care: str) -> list[Excess]:
         """Bounds by one level of `CARE`; those on likeness are for an operator fitted to the sample."""
-        found = bounds(self.data, self.target, strictness=CARE[care])
+        found = bounds(self.data, self.target, strictness=CARE[care], most_sound={SCORE: LIKENESS_SOUND})
         chosen = [self._fitted(one) if one.measure == SCORE else one for one in found if self._useful(one)]
         labels = self._mislabelled(care)
         return chosen if labels is None else [*chosen, labels]

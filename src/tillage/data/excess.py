@@ -36,6 +36,9 @@ FEW_VALUES = 5
 UNSURE = 5.0
 """So many times more sound documents are expected where a tail rests on few of the target's."""
 
+MOST_SOUND = 0.04
+"""Largest share of sound documents that a bound may be expected to drop, whatever it gains."""
+
 MOST_BOUNDS = 6
 
 
@@ -88,7 +91,9 @@ class Tail:
         return np.where(below == 0, np.minimum(law, shown), np.maximum(law, below / n))
 
 
-def bound(name: str, data: Values, target: Values, *, strictness: float) -> Excess | None:
+def bound(
+    name: str, data: Values, target: Values, *, strictness: float, most_sound: float = MOST_SOUND
+) -> Excess | None:
     """The bound on one measurement that drops most surplus, or None where there is none worth a step.
 
     Args:
@@ -98,12 +103,14 @@ def bound(name: str, data: Values, target: Values, *, strictness: float) -> Exce
     found = [
         one
         for side, sign in (("low", 1.0), ("high", -1.0))
-        if (one := _low(name, side, sign, data, target, strictness)) is not None
+        if (one := _low(name, side, sign, data, target, strictness, most_sound)) is not None
     ]
     return max(found, key=lambda e: e.dropped - e.sound, default=None)
 
 
-def _low(name: str, side: str, sign: float, data: Values, target: Values, strictness: float) -> Excess | None:
+def _low(
+    name: str, side: str, sign: float, data: Values, target: Values, strictness: float, most_sound: float
+) -> Excess | None:
     raw = np.sort(sign * data[~np.isnan(data)])
     sound = sign * target[~np.isnan(target)]
     if len(raw) < 20 or len(sound) < 20:
@@ -124,7 +131,7 @@ def _low(name: str, side: str, sign: float, data: Values, target: Values, strict
     worth = share - lost - lost / strictness
     doubtful = share - 2.0 * lost - 3.0 * np.sqrt(lost / len(raw))
     good = (rows >= max(LEAST_ROWS, LEAST_SHARE * len(raw))) & (doubtful >= PRECISION * share)
-    good &= _valley(raw, values, sound)
+    good &= (lost <= most_sound) & _valley(raw, values, sound)
     if not good.any():
         return None
     best = int(np.argmax(np.where(good, worth, -np.inf)))
@@ -168,8 +175,13 @@ def bounds(
     target: Mapping[str, Values],
     *,
     strictness: float,
+    most_sound: Mapping[str, float] | None = None,
 ) -> list[Excess]:
-    """Bounds chosen one after the other: most surplus first, each on what those before leave."""
+    """Bounds chosen one after the other: most surplus first, each on what those before leave.
+
+    `most_sound` holds measurements with a limit of their own for the share of sound documents dropped.
+    """
+    limits = most_sound or {}
     alive = np.ones(len(next(iter(data.values()))), np.bool_)
     found: list[Excess] = []
     names = [name for name in data if name in target]
@@ -177,7 +189,16 @@ def bounds(
         options = [
             one
             for name in names
-            if (one := bound(name, data[name][alive], target[name], strictness=strictness)) is not None
+            if (
+                one := bound(
+                    name,
+                    data[name][alive],
+                    target[name],
+                    strictness=strictness,
+                    most_sound=limits.get(name, MOST_SOUND),
+                )
+            )
+            is not None
         ]
         if not options:
             break
