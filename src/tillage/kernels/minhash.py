@@ -70,6 +70,20 @@ def signatures(
     return minima, some.astype(np.bool_)
 
 
+@njit(nogil=True, cache=True)
+def _reduce(minima: NDArray[np.uint32], out: Sketches) -> None:
+    """The low bits of a hash of each minimum (the finaliser of MurmurHash3): low bits of minima alone are
+    equal wherever those of two shingles are."""
+    values, low = minima.reshape(-1), out.reshape(-1)
+    for i in range(len(values)):
+        h = values[i]
+        h = np.uint32(h ^ (h >> np.uint32(16)))
+        h = np.uint32(h * np.uint32(0x85EBCA6B))
+        h = np.uint32(h ^ (h >> np.uint32(13)))
+        h = np.uint32(h * np.uint32(0xC2B2AE35))
+        low[i] = h ^ (h >> np.uint32(16))
+
+
 def sketch_type(rows: int) -> type[np.unsignedinteger]:
     """The integers of sketches whose bands hold `rows` of them: 40 bits a key at least."""
     return np.uint8 if rows >= 5 else np.uint16 if rows >= 3 else np.uint32
@@ -80,14 +94,9 @@ def minhash(
 ) -> tuple[Sketches, NDArray[np.bool_]]:
     """Sketches for bands of `rows`, shape (rows, hashes), and which rows have one; see `signatures`."""
     minima, some = signatures(texts, ngram, hashes, seed)
-    # The finaliser of MurmurHash3: low bits of a minimum alone are equal wherever those of two shingles are.
-    with np.errstate(over="ignore"):
-        minima ^= minima >> np.uint32(16)
-        minima *= np.uint32(0x85EBCA6B)
-        minima ^= minima >> np.uint32(13)
-        minima *= np.uint32(0xC2B2AE35)
-        minima ^= minima >> np.uint32(16)
-    return minima.astype(sketch_type(rows)), some
+    out = np.empty(minima.shape, sketch_type(rows))
+    _reduce(minima, out)
+    return out, some
 
 
 def least_equal(sketches: Sketches, threshold: float) -> int:
