@@ -269,10 +269,13 @@ class Feed:
             self._stream.prepare(mixture, count, *self._slice(count))
         return batch
 
-    def select(self, model: Model, batch: Batch) -> Batch:
+    def select(self, model: Model, batch: Batch, losses: TokenLosses | None = None) -> Batch:
         """Score candidates with `model` (no gradient) and keep the best; others come back as they are.
 
         Policies that select by what is known beforehand cost no forward pass.
+
+        Args:
+            losses: the same model's losses of tokens, so that candidates need no logits.
         """
         if batch.micro == 0:
             self._probe(model, batch)
@@ -284,7 +287,7 @@ class Feed:
                 dots, sketch = self._gradients.measure(batch.input_ids, batch.targets)
             count = len(batch.world_samples)
             self._features = self._gather(dots, count), self._gather(sketch, count)
-        return self.choose(lambda b: token_losses(model(b.input_ids), b.targets), batch)
+        return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
         """As `select`, for a model that gives the losses of tokens itself (and so holds no logits)."""

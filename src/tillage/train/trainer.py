@@ -101,7 +101,7 @@ def train(
             token_reference=None if reference is None else reference.tokens,
         )
         model = GPT(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
-        run = _Run(spec, feed, model, History(feed.groups.names), dtype, device, world, targets, log)
+        run = Run(spec, feed, model, History(feed.groups.names), dtype, device, world, targets, log)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
         checkpoints = (
@@ -152,7 +152,7 @@ def _reference(
 
 
 @dataclass
-class _Run:
+class Run:
     """The state of a run between steps."""
 
     spec: TrainSpec
@@ -200,7 +200,7 @@ class _Run:
         while self.feed.step < steps:
             step = self.feed.step
             factor = spec.optim.factor(step, steps)
-            norm = self._step()
+            norm = self.gradients()
             trained = self.feed.trained
             assert trained is not None
             loss = float(trained.losses.mean())
@@ -224,10 +224,10 @@ class _Run:
         self.seconds += time.perf_counter() - began
         self.model.eval()
 
-    def _step(self) -> Tensor:
+    def gradients(self) -> Tensor:
         """Gradients of one step; their norm before clipping."""
         for micro in range(self.spec.accumulate):
-            batch = self.feed.select(self.forward, self.feed.next())
+            batch = self.feed.select(self.forward, self.feed.next(), self.losses)
             with gradients_meet(self.net, micro == self.spec.accumulate - 1):
                 self.feed.reduce(self.losses(batch), batch).backward()
         return nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.optim.clip)
@@ -344,6 +344,10 @@ class _Run:
         inside = sum(v for k, v in ledger.items() if k != "reference_training")
         total = self.seconds + ledger.get("reference_training", 0.0)
         trained = self.history.table()
+        # The weights leave the device, and the other processes of a sharded model.
+        weights, final = whole_model(self.model), GPT(spec.model, self.model.vocab, spec.seq_len)
+        if weights:
+            final.load_state_dict(weights)
         tokens = steps * spec.batch * spec.seq_len
         return TrainResult(
             arm=spec.arm,
@@ -358,7 +362,7 @@ class _Run:
             domain_losses=self.history.domain_losses(),
             trained=trained,
             documents=self.history.documents(store, spec.seq_len),
-            model=self.model,
+            model=final.eval(),
             dtype=self.dtype,
             mfu=None if self.share_of_peak is None else self.share_of_peak * tokens / self.seconds,
         )
