@@ -10,8 +10,10 @@ import pytest
 from tillage.core.errors import WorkFailed
 from tillage.train.controls import GROUPS, check_identical, check_noise, simulate
 from tillage.train.policies import (
+    Aioli,
     ColumnSelect,
     ColumnWeight,
+    Curriculum,
     Doremi,
     Fixed,
     LinUpper,
@@ -21,12 +23,15 @@ from tillage.train.policies import (
     RhoSelect,
     TargetMix,
 )
+from tillage.train.policies.mix import Stage
 from tillage.train.policy import Array, Chain, Policy, policies
 
 EXAMPLES: dict[str, Policy] = {
     "fixed": Fixed(weights=dict.fromkeys(GROUPS.names, 1.0)),
     "column_select": ColumnSelect(column="quality"),
     "column_weight": ColumnWeight(column="quality"),
+    "aioli": Aioli(every=60, sweeps=1, sweep_steps=2),
+    "curriculum": Curriculum(stages=(Stage(until=50, weights=dict.fromkeys(GROUPS.names, 1.0)),)),
 }
 
 

@@ -14,6 +14,7 @@ from tillage.train.policies import (
     Ado,
     ColumnSelect,
     ColumnWeight,
+    Curriculum,
     Fixed,
     LinUpper,
     LossQuantile,
@@ -24,7 +25,7 @@ from tillage.train.policies import (
     Temperature,
     Uniform,
 )
-from tillage.train.policies.mix import Mix
+from tillage.train.policies.mix import Mix, Stage
 from tillage.train.policies.scaling import clip_minimum, fit_power_law
 from tillage.train.policy import (
     Actions,
@@ -46,6 +47,7 @@ EXAMPLES: dict[str, Policy] = {
     "fixed": Fixed(weights={"a": 3, "b": 1}),
     "column_select": ColumnSelect(column="quality"),
     "column_weight": ColumnWeight(column="quality"),
+    "curriculum": Curriculum(stages=(Stage(until=9, weights={"a": 1}), Stage(until=30, weights={"b": 1}))),
 }
 
 

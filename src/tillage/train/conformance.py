@@ -38,6 +38,7 @@ def signals(step: int, seed: int = 0) -> Signals:
         np.where(seen, reference, np.nan),
         256,
         np.where(seen, np.maximum(losses - reference, 0.0) + 0.1, np.nan),
+        losses + 0.1,
     )
 
 
@@ -86,9 +87,9 @@ def _factors(policy: Policy, groups: Groups, step: int, most: float) -> None:
     rng = np.random.default_rng([1, step])
     nan = np.full(_MANY, np.nan)
     batch = Scored(step, rng.integers(0, 3, _MANY), rng.gamma(4, 1, _MANY), rng.gamma(4, 1, _MANY))
-    columns = {name: rng.lognormal(0, 2, _MANY) for name in sorted(needs.columns)}
-    for values in columns.values():
-        values[:9] = np.nan  # some samples have no measurement
+    columns = {name: rng.lognormal(0, 2, _MANY) for name in sorted(needs.columns | needs.ahead)}
+    for name in needs.columns:
+        columns[name][:9] = np.nan  # some samples have no measurement; scores made ahead are of all
     batch = replace(batch, columns=columns)
     if not needs.reference:
         batch = replace(batch, reference=nan)
@@ -123,6 +124,8 @@ def _only(signals: Signals, needs: SignalSpec) -> Signals:
     """The signals without what was not declared."""
     if not needs.reference:
         signals = replace(signals, reference=np.full_like(signals.reference, np.nan))
+    if not needs.heldout:
+        signals = replace(signals, heldout=None)
     return signals if needs.tokens else replace(signals, excess=None)
 
 

@@ -56,7 +56,7 @@ def simulate(policy: Policy, noise: bool, steps: int = 240, seed: int = 0) -> Ou
         expected = reference[groups, None] + hard + rng.normal(0, 0.1, hard.shape)
         columns = {
             name: np.where(noise & (groups == size - 1), 0.3, 1.0) * np.exp(rng.normal(0, 0.1, len(groups)))
-            for name in sorted(needs.columns)
+            for name in sorted(needs.columns | needs.ahead)
         }
         # Each view shows what the feed would show: nothing that was not declared.
         means = losses.mean(1), expected.mean(1) if needs.reference else np.full(len(groups), np.nan)
@@ -78,7 +78,8 @@ def simulate(policy: Policy, noise: bool, steps: int = 240, seed: int = 0) -> Ou
         seen += gained
         late += gained * (step >= steps // 2)
         shown = every if needs.candidates else kept
-        run.observe(_signals(step, groups[shown], losses[shown], expected[shown], policy))
+        signals = _signals(step, groups[shown], losses[shown], expected[shown], policy)
+        run.observe(replace(signals, heldout=now if actions.probe and needs.heldout else None))
     return Outcome(late / late.sum(), _losses(seen, noise))
 
 

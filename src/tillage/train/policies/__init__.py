@@ -1,7 +1,18 @@
 """The policies that come with Tillage; importing this package registers them."""
 
+from tillage.train.policies.ahead import Color
+from tillage.train.policies.aioli import Aioli
 from tillage.train.policies.columns import ColumnSelect, ColumnWeight, CountWeight
-from tillage.train.policies.mix import Ado, Fixed, Odm, Proportional, TargetMix, Temperature, Uniform
+from tillage.train.policies.mix import (
+    Ado,
+    Curriculum,
+    Fixed,
+    Odm,
+    Proportional,
+    TargetMix,
+    Temperature,
+    Uniform,
+)
 from tillage.train.policies.multiplicative import Doremi, DynamicLoading, SkillIt
 from tillage.train.policies.select import LossQuantile, RhoSelect
 from tillage.train.policies.token import Rho1
@@ -9,9 +20,12 @@ from tillage.train.policies.weigh import LinUpper
 
 __all__ = [
     "Ado",
+    "Aioli",
+    "Color",
     "ColumnSelect",
     "ColumnWeight",
     "CountWeight",
+    "Curriculum",
     "Doremi",
     "DynamicLoading",
     "Fixed",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import log, sqrt
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tillage.core.errors import UserError, nearest
+from tillage.core.spec import Spec
 from tillage.train.policies.scaling import clip_minimum, fit_power_law
 from tillage.train.policy import Actions, Array, Factor, Policy, Signals, SignalSpec, State, policy
 
@@ -78,6 +80,41 @@ def named_mixture(weights: dict[str, float], names: tuple[str, ...]) -> Array:
     if mixture.sum() <= 0:
         raise UserError("the mixture gives every domain weight 0", got=weights)
     return mixture / mixture.sum()
+
+
+class Stage(Spec):
+    """Weights of domains until a step."""
+
+    until: int = Field(ge=1)
+    """First step of the next stage."""
+    weights: dict[str, float]
+
+
+@policy
+class Curriculum(Mix):
+    """A plan made by hand: stages, each with its own weights; the last one goes on to the end.
+
+    Bengio et al. 2009, "Curriculum learning".
+    """
+
+    source: ClassVar[str] = "Bengio et al. 2009"
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Curriculum:
+        ends = [stage.until for stage in self.stages]
+        if any(two <= one for one, two in pairwise(ends)):
+            raise ValueError(f"stages do not follow one another: until {ends}")
+        return self
+
+    def initial(self) -> State:
+        for stage in self.stages:
+            named_mixture(stage.weights, self.groups.names)  # says what is wrong before training
+        return {}
+
+    def mixture(self, step: int) -> Array:
+        now = next((stage for stage in self.stages if step < stage.until), self.stages[-1])
+        return named_mixture(now.weights, self.groups.names)
 
 
 @policy

@@ -1,0 +1,1 @@
+"""What selecting, mixing and weighing data during training is worth: `python -m bench.interaction`."""

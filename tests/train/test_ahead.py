@@ -1,0 +1,82 @@
+"""Scores made ahead of training, Aioli's rounds and the swarm's fit, each against a case worked by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_data import WORDS
+
+from tillage.core.errors import UserError
+from tillage.train.evaluate import Target
+from tillage.train.feed import Feed
+from tillage.train.model import ModelSpec
+from tillage.train.policies import Aioli, Color, Curriculum
+from tillage.train.policies.mix import Stage
+from tillage.train.policy import Signals
+from tillage.train.reference import ReferenceSpec
+from tillage.train.signals.ahead import Setting, ahead_scores
+from tillage.train.swarm import best_mixture, draw_mixtures, fit_log_linear
+from tillage.train.tokens import Groups, TokenStore
+
+TWO = Groups(("a", "b"), (300, 100), (3, 1))
+TINY = ReferenceSpec(model=ModelSpec(layers=1, width=32, head_width=16), tokens=32 * 4 * 60)
+
+
+def heldout(step: int, losses: list[float]) -> Signals:
+    known = np.asarray(losses)
+    return Signals(step, np.ones(2), known, np.full(2, np.nan), 10, None, known)
+
+
+def test_aioli_solves_for_the_effect_of_each_domain() -> None:
+    run = Aioli(every=6, sweeps=1, sweep_steps=1, one_hot=0.75, eta=2.0).start(TWO)
+    assert [run.act(t).probe for t in range(7)] == [True, True, True, False, False, False, True]
+    assert np.allclose(run.mixture(0), [0.75, 0.25]) and np.allclose(run.mixture(1), [0.25, 0.75])
+    # Losses fall by A p with A = [[.8, 0], [0, .4]]: by .6 and .1 first, by .2 and .3 then.
+    for step, losses in enumerate([[5.0, 5.0], [4.4, 4.9], [4.2, 4.6]]):
+        run.observe(heldout(step, losses))
+    share = np.exp(2.0 * np.asarray([0.8, 0.4]) / 1.2)
+    assert np.allclose(run.mixture(2), share / share.sum())
+
+
+def test_aioli_says_when_its_sweeps_do_not_fit() -> None:
+    with pytest.raises(UserError, match="longer than a round"):
+        Aioli(every=21, sweeps=1, sweep_steps=20).start(TWO)
+
+
+def test_a_curriculum_goes_through_its_stages() -> None:
+    stages = (Stage(until=2, weights={"a": 1}), Stage(until=4, weights={"a": 1, "b": 3}))
+    run = Curriculum(stages=stages).start(TWO)
+    assert [run.mixture(t)[1] for t in (0, 1, 2, 9)] == [0, 0, 0.75, 0.75]
+
+
+def test_the_fit_of_a_swarm_finds_exponential_losses_and_their_least() -> None:
+    prior = np.full(3, 1 / 3)
+    mixtures = draw_mixtures(prior, 30, seed=1)
+    true = np.asarray([1.0, 0.2, 0.6])
+    found = fit_log_linear(mixtures, np.exp(mixtures @ true), ridge=1e-9)
+    assert np.allclose(found, true, atol=1e-4)
+    assert best_mixture(found, prior).argmax() == 1
+    bounded = best_mixture(found, prior, np.asarray([1.0, 0.5, 1.0]))
+    assert bounded[1] <= 0.5 and bounded[2] > bounded[0]
+
+
+def test_color_prefers_the_target_and_is_kept_by_fingerprint(store: TokenStore, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    texts = [" ".join(rng.choice(WORDS["docs"], 60)) for _ in range(20)]
+    target = Target.from_texts("search", texts, store.tokenizer)
+    setting = Setting(TINY, target, store, 32, "fp32")
+    scores, seconds = ahead_scores("color", setting, tmp_path)
+    groups = store.samples(32).group(np.arange(len(scores)))
+    mean = {name: scores[groups == g].mean() for g, name in enumerate(store.groups.names)}
+    assert max(mean, key=lambda name: mean[name]) == "docs"  # what the target is made of
+    again, same = ahead_scores("color", setting, tmp_path)
+    assert np.array_equal(scores, again) and same == seconds
+    other = Setting(TINY.model_copy(update={"seed": 1}), target, store, 32, "fp32")
+    assert other.key() != setting.key()
+    feed = Feed(store, Color(keep=0.25), batch_tokens=32 * 8, seq_len=32, scores={"color": scores})
+    batch = feed.select(lambda ids: ids, feed.next())  # needs no model
+    assert scores[batch.samples].mean() > scores.mean()
+    with pytest.raises(UserError, match="needs the scores 'color'"):
+        Feed(store, Color(), batch_tokens=32 * 8, seq_len=32)
