@@ -63,8 +63,8 @@ class Constraints(Spec):
 class Goal(Spec):
     """A task in words, raw sources, a target set, a budget and constraints. `sources` are as in a recipe.
 
-    `aim` says what may be dropped: `target` whatever helps the target least, `clean` only what is broken; then
-    a sound document stays, however little it is like the target, and the target shows what sound ones are like.
+    `aim` says what may be dropped: `target` whatever helps the target least, `clean` only what is broken;
+    then a sound document stays, however little it is like the target, which shows what sound ones are like.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
