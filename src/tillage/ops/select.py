@@ -27,6 +27,21 @@ def unit_hash(ids: pa.Array, seed: int) -> pa.Array:
     return pa.array((hash_strings(ids, seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
 
 
+def chance(seed: int) -> dict[str, Expression]:
+    """The key `_chance` of corpus operators that look at a sample: `unit_hash` of the id."""
+    return {"_chance": measure(partial(unit_hash, seed=seed), pa.float64(), "id")}
+
+
+def sampled(frame: DataFrame, most: int) -> tuple[float, DataFrame]:
+    """At most `most` rows (and those of equal chance), and the largest chance among them.
+
+    Two passes: the sample is chosen by ids alone, so that only its texts are ever held.
+    """
+    chances = np.sort(frame.select("_chance").to_arrow().column(0).to_numpy())
+    last = float(chances[min(most, len(chances)) - 1]) if len(chances) else -1.0
+    return last, frame.where(col("_chance") <= lit(last))
+
+
 @operator
 class Sample(Filter):
     """Keep a fraction of the rows, chosen by a hash of their ids: the same rows however the data is split."""
