@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from bench import synthetic
 from tillage.core.events import EventLog
@@ -66,7 +65,7 @@ def main() -> None:
     )
     parser.add_argument("--models", help=f"of {', '.join(MODELS)}; tiny on a CPU, 124m,350m on a GPU")
     parser.add_argument("--only", help="parts of the names of arms, separated by commas")
-    parser.add_argument("--policy", action="append", default=[], help="another arm, a policy as YAML")
+    parser.add_argument("--policy", action="append", default=[], help="another arm: a policy's name, or JSON")
     parser.add_argument("--blocks", type=int, default=3, help="turns of each arm")
     parser.add_argument("--steps", type=int, default=8, help="steps in a turn")
     parser.add_argument("--batch", type=int, help="samples in a step")
@@ -104,7 +103,7 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
     )  # fmt: skip
     device = pick_device(spec.device)
     dtype = pick_dtype(spec.dtype, device.type)
-    arms = {**ARMS, **{text: yaml.safe_load(text) for text in options.policy}}
+    arms = {**ARMS, **{text: _policy(text) for text in options.policy}}
     if options.only:
         arms = {k: v for k, v in arms.items() if any(part in k for part in options.only.split(","))}
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +143,10 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
             del run, model
             torch.cuda.empty_cache()
         return rows
+
+
+def _policy(text: str) -> Any:
+    return json.loads(text) if text[:1] in "[{" else text
 
 
 def _feed(spec: TrainSpec, policy: Any, store: TokenStore, device: torch.device, dtype: str) -> Feed:
