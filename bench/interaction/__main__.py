@@ -25,7 +25,7 @@ from bench.interaction import arms
 from bench.interaction.data import prepare
 from bench.interaction.overhead import overhead
 from bench.interaction.sizes import SKILLS, TEXT
-from bench.interaction.suites import Work, execute, static_mixture, swarm_work
+from bench.interaction.suites import Work, execute, execute_until, static_mixture, swarm_work
 from bench.interaction.tables import summary, to_markdown
 
 from tillage.train.precision import pick_dtype
@@ -161,14 +161,9 @@ def _run(works: list[Work], jobs: int, until: float) -> Iterable[dict[str, Any]]
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         # One at a time to each process, so that none is begun when the time is up.
-        for record in pool.imap_unordered(_timed, [(w, until) for w in works]):
+        for record in pool.imap_unordered(execute_until, [(w, until) for w in works]):
             if record is not None:
                 yield record
-
-
-def _timed(task: tuple[Work, float]) -> dict[str, Any] | None:
-    work, until = task
-    return execute(work) if time.monotonic() < until else None
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +70,12 @@ def execute(work: Work) -> dict[str, Any]:
         "suite": work.suite, "arm": work.arm, "seed": work.seed, "fraction": work.fraction,
         **outcome.record(),
     }  # fmt: skip
+
+
+def execute_until(task: tuple[Work, float]) -> dict[str, Any] | None:
+    """`execute`, unless the clock (`time.monotonic`, the same in all processes) is past the second number."""
+    work, until = task
+    return execute(work) if time.monotonic() < until else None
 
 
 def _steps(scale: Scale, work: Work) -> int:

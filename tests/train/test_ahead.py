@@ -19,6 +19,7 @@ from tillage.train.reference import ReferenceSpec
 from tillage.train.signals.ahead import Setting, ahead_scores
 from tillage.train.swarm import best_mixture, draw_mixtures, fit_log_linear
 from tillage.train.tokens import Groups, TokenStore
+from tillage.train.trainer import TrainSpec, train
 
 TWO = Groups(("a", "b"), (300, 100), (3, 1))
 TINY = ReferenceSpec(model=ModelSpec(layers=1, width=32, head_width=16), tokens=32 * 4 * 60)
@@ -80,3 +81,15 @@ def test_color_prefers_the_target_and_is_kept_by_fingerprint(store: TokenStore, 
     assert scores[batch.samples].mean() > scores.mean()
     with pytest.raises(UserError, match="needs the scores 'color'"):
         Feed(store, Color(), batch_tokens=32 * 8, seq_len=32)
+
+
+def test_the_trainer_makes_the_scores_that_a_policy_needs(store: TokenStore) -> None:
+    texts = [" ".join(np.random.default_rng(i).choice(WORDS["docs"], 60)) for i in range(20)]
+    target = Target.from_texts("search", texts, store.tokenizer)
+    spec = TrainSpec(
+        model=TINY.model, seq_len=32, batch=8, tokens=32 * 8 * 4, dtype="fp32", policy=Color(), reference=TINY
+    )
+    result = train(spec, store, {"search": target})
+    assert result.ledger["ahead_scoring"] > 0 and result.seconds > result.ledger["ahead_scoring"]
+    with pytest.raises(UserError, match="no target 'search'"):
+        train(spec, store, {})

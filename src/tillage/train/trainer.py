@@ -34,9 +34,10 @@ from tillage.train.policy import as_chain
 from tillage.train.precision import pick_dtype, precision
 from tillage.train.reference import ReferenceLosses, reference_losses
 from tillage.train.result import TrainResult, load_model, save_result
+from tillage.train.signals.ahead import Setting, ahead_scores
 from tillage.train.spec import TrainSpec
 from tillage.train.spikes import SpikeWatch
-from tillage.train.tokens import TokenStore
+from tillage.train.tokens import Floats, TokenStore
 
 __all__ = ["TrainResult", "TrainSpec", "load_model", "train"]
 
@@ -84,6 +85,7 @@ def train(
     where = f"arm {spec.arm}, seed {spec.seed}"
     with together(where, world):
         reference, values = _reference(spec, store, targets, dtype, cache or workdir, device)
+        scores, ahead = _scores(spec, store, targets, dtype, cache or workdir, device)
         feed = Feed(
             store,
             spec.policy,
@@ -99,11 +101,14 @@ def train(
             max_visits=spec.max_visits,
             reference=reference,
             token_reference=None if reference is None else reference.tokens,
+            scores=scores,
         )
         model = GPT(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
         run = Run(spec, feed, model, History(feed.groups.names), dtype, device, world, targets, log)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
+        if scores:
+            feed.ledger["ahead_scoring"] = ahead
         checkpoints = (
             Checkpoints(workdir / "checkpoints", spec.keep_checkpoints, forever)
             if workdir is not None
@@ -128,6 +133,34 @@ def train(
     return result
 
 
+def _target(spec: TrainSpec, targets: dict[str, Target]) -> Target:
+    name = spec.reference.target
+    if name not in targets:
+        raise UserError(
+            f"the policy needs a reference model, and there is no target {name!r} to train it on",
+            where="reference.target", hint=nearest(name, targets),
+        )  # fmt: skip
+    return targets[name]
+
+
+def _scores(
+    spec: TrainSpec,
+    store: TokenStore,
+    targets: dict[str, Target],
+    dtype: str,
+    cache: Path | None,
+    device: torch.device,
+) -> tuple[dict[str, Floats], float]:
+    """Scores made ahead that the policy needs, by name, and the seconds that they took."""
+    scores: dict[str, Floats] = {}
+    seconds = 0.0
+    for name in sorted(as_chain(spec.policy).requires().ahead):
+        setting = Setting(spec.reference, _target(spec, targets), store, spec.seq_len, dtype, device.type)
+        scores[name], took = ahead_scores(name, setting, cache)
+        seconds += took
+    return scores, seconds
+
+
 def _reference(
     spec: TrainSpec,
     store: TokenStore,
@@ -139,15 +172,7 @@ def _reference(
     needs = as_chain(spec.policy).requires()
     if not needs.reference:
         return None, None
-    target: Target | None = None
-    if not needs.prior:
-        name = spec.reference.target
-        if name not in targets:
-            raise UserError(
-                f"the policy needs a reference model, and there is no target {name!r} to train it on",
-                where="reference.target", hint=nearest(name, targets),
-            )  # fmt: skip
-        target = targets[name]
+    target = None if needs.prior else _target(spec, targets)
     return reference_losses(spec.reference, target, store, spec.seq_len, dtype, cache, device.type)
 
 
@@ -341,8 +366,9 @@ class Run:
         self.model.eval()
         ledger = dict(self.feed.ledger)
         # Training the reference happens before the loop; all other overhead within it.
-        inside = sum(v for k, v in ledger.items() if k != "reference_training")
-        total = self.seconds + ledger.get("reference_training", 0.0)
+        before = {"reference_training", "ahead_scoring"}
+        inside = sum(v for k, v in ledger.items() if k not in before)
+        total = self.seconds + sum(ledger.get(k, 0.0) for k in before)
         trained = self.history.table()
         # The weights leave the device, and the other processes of a sharded model.
         weights, final = whole_model(self.model), GPT(spec.model, self.model.vocab, spec.seq_len)
