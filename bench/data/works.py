@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from bench.data.corpus import Corpus
+from bench.data.near import check_near
 from bench.data.ours import QUALITY, kept, tillage
-from bench.data.peers import DATATROVE, Peer
+from bench.data.peers import DATATROVE, RENSA, Peer
 from bench.data.work import Command, Side, Work
 from bench.page import ROOT
 
@@ -47,6 +48,35 @@ WORKS: dict[str, Work] = {
                 Side("daft untouched", script(None, "daft_untouched"), parquet_rows),
             ),
             reach={"datatrove": 60, "daft untouched": 0.4},
+        ),
+        Work(
+            name="minhash",
+            title="Near-duplicates by MinHash: word 5-grams, 14 bands of 8",
+            about="JSONL in, clean Parquet and clusters out. Tillage also keeps dropped rows with the id of "
+            "the row that stays, and commits a dataset version.",
+            sides=(
+                Side("tillage", tillage([{"minhash_dedup": {}}]), kept),
+                Side(
+                    "datatrove", script(DATATROVE, "datatrove_minhash"), parquet_rows, DATATROVE, sliced=True
+                ),
+                Side("rensa", script(RENSA, "rensa_minhash"), parquet_rows, RENSA, note="one process"),
+            ),
+            reach={"datatrove": 80, "rensa": 4},
+            check=check_near,
+        ),
+        Work(
+            name="substring",
+            title="Repeated spans: exact, paragraph and substring deduplication (50 words)",
+            about="JSONL in, Parquet out: equal documents and paragraphs go, then spans of 50 words that "
+            "stand elsewhere. No peer here does all three; to be reached are 15 MB/s.",
+            sides=(
+                Side(
+                    "tillage",
+                    tillage([{"exact_dedup": {}}, {"paragraph_dedup": {}}, {"substring_dedup": {}}]),
+                    kept,
+                ),
+                Side("substring alone", tillage([{"substring_dedup": {}}]), kept),
+            ),
         ),
     )
 }

@@ -47,7 +47,7 @@ def test_describe():
     assert "words" in about["requires"]
     assert "too_few_words" in about["reasons"]
     types = {p["name"]: p["type"] for p in describe(operators.get("minhash_dedup"))["parameters"]}
-    assert types["keep"] == "'first' or 'longest'"
+    assert types["keep"] == "'first' or 'longest' or 'best'"
     assert describe(operators.get("where"))["parameters"][0]["required"]
 
 

@@ -107,7 +107,8 @@ class _Output:
             self._writer = pq.ParquetWriter(
                 self.path,
                 table.schema,
-                compression="zstd",
+                # Rows that go on are read once more: to pack them tightly costs more than it saves.
+                compression="zstd" if self.indexed else "lz4",
                 use_dictionary=encoded,  # pyright: ignore[reportArgumentType]
                 write_statistics=False,
             )

@@ -1,0 +1,124 @@
+"""Checks of near-duplicate removal: injected pairs, and pairs by exact Jaccard similarity on a sample."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from bench.data.corpus import Corpus
+from bench.data.work import last_json
+from deltalake import DeltaTable
+
+from tillage.kernels.minhash import clusters, least_equal, minhash
+
+SAMPLE = 5000
+THRESHOLD = 0.7
+NGRAM = 5
+
+
+def documents(corpus: Corpus) -> dict[tuple[str, int], tuple[str, str]]:
+    """(file name, line) -> (id, text)."""
+    found: dict[tuple[str, int], tuple[str, str]] = {}
+    for path in sorted(corpus.folder.glob("part-*.jsonl")):
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = json.loads(line)
+                found[path.name, number] = (row["id"], row["text"])
+    return found
+
+
+def kept_ids(tool: str, folder: Path, corpus: Corpus) -> set[str]:
+    """The ids of the corpus's rows that a tool kept."""
+    if tool != "tillage":
+        tables = [pq.read_table(p, columns=["id"]) for p in sorted((folder / "out").rglob("*.parquet"))]
+        return set(pa.concat_tables(tables).column("id").to_pylist())
+    known = documents(corpus)
+    table = DeltaTable(last_json(folder)["dataset"]["path"]).to_pyarrow_table(columns=["source", "line"])
+    places = zip(table.column("source").to_pylist(), table.column("line").to_pylist(), strict=True)
+    return {known[Path(source).name, line][0] for source, line in places}
+
+
+def check_near(folders: Mapping[str, Path], corpora: Mapping[str, Corpus]) -> dict[str, Any]:
+    """Injected pairs of which not both were kept, a tool; our pairs against exact ones on a sample."""
+    caught: dict[str, float] = {}
+    for tool, folder in folders.items():
+        kept = kept_ids(tool, folder, corpora[tool])
+        pairs = [json.loads(line) for line in corpora[tool].pairs.read_text().splitlines()]
+        caught[tool] = round(sum(not (a in kept and b in kept) for a, b in pairs) / len(pairs), 5)
+    return {"injected pairs caught": caught, **exact_agreement(corpora["tillage"])}
+
+
+def shingles(text: str) -> frozenset[tuple[str, ...]]:
+    """N-grams of words as the operator sees them, without its hashes."""
+    cleaned = "".join(c if c.isalnum() else " " for c in text.lower())
+    words = cleaned.split()
+    size = min(NGRAM, len(words))
+    return (
+        frozenset(tuple(words[i : i + size]) for i in range(len(words) - size + 1)) if size else frozenset()
+    )
+
+
+def exact_agreement(corpus: Corpus, sample: int = SAMPLE, seed: int = 20) -> dict[str, Any]:
+    """Recall of exact pairs by our clusters, and precision of the pairs that join these, by exact similarity.
+
+    Half of the sample are documents of injected pairs, so that there is something to find. Clusters are
+    closures: that two of their rows are less alike than the threshold is no error, a pair that joins is one.
+    """
+    draw = random.Random(seed)
+    known = dict(documents(corpus).values())
+    pairs = [json.loads(line) for line in corpus.pairs.read_text().splitlines()]
+    draw.shuffle(pairs)
+    chosen = dict.fromkeys(id for pair in pairs[: sample // 4] for id in pair)
+    others = [id for id in sorted(known) if id not in chosen]
+    chosen.update(dict.fromkeys(draw.sample(others, min(len(others), max(0, sample - len(chosen))))))
+    texts = [known[id] for id in chosen]
+    sets = [shingles(text) for text in texts]
+    exact = {pair for pair, share in _similar(sets).items() if share >= THRESHOLD}
+    sketches, some = minhash(pa.array(texts, pa.large_string()))
+    first = clusters(sketches, 8, THRESHOLD, 6)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(some).tolist():
+        members[int(first[row])].append(row)
+    ours = {pair for rows in members.values() for pair in combinations(rows, 2)}
+    least = least_equal(sketches, THRESHOLD)
+    joining = [(a, b) for a, b in sorted(ours) if int((sketches[a] == sketches[b]).sum()) >= least]
+    shares = np.array([len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for a, b in joining])
+    return {
+        "sample": len(texts),
+        "exact pairs": len(exact),
+        "recall of exact pairs": round(len(exact & ours) / max(1, len(exact)), 5),
+        "joining pairs": len(joining),
+        "precision of joining pairs": round(float((shares >= THRESHOLD).mean()), 5),
+        "joining pairs above threshold - 0.05": round(float((shares >= THRESHOLD - 0.05).mean()), 5),
+    }
+
+
+def _similar(sets: list[frozenset[tuple[str, ...]]]) -> dict[tuple[int, int], float]:
+    """Exact Jaccard similarity of the pairs that reach the threshold: such pairs share a shingle among the
+    first few of each in the order of rarity (prefix filtering, Chaudhuri et al. 2006)."""
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    for grams in sets:
+        for gram in grams:
+            counts[gram] += 1
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    found: dict[tuple[int, int], float] = {}
+    for row, grams in enumerate(sets):
+        rare = sorted(grams, key=lambda gram: (counts[gram], gram))
+        near: set[int] = set()
+        for gram in rare[: len(rare) - int(np.ceil(THRESHOLD * len(rare))) + 1]:
+            near.update(holders[gram])
+            holders[gram].append(row)
+        for other in near:
+            both = len(grams & sets[other])
+            share = both / (len(grams) + len(sets[other]) - both)
+            if share >= THRESHOLD:
+                found[other, row] = share
+    return found
