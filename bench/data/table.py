@@ -15,9 +15,9 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
     setting = (
         f"`python -m bench.data --only {work.name} --repeat {repeat}`; {about['machine']}; {tools}. Input: "
         f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, up to a fifth near-copies; "
-        f"tools marked * read {corpus['slice_mb']:.0f} MB drawn alike. Medians of {repeat} whole processes "
-        "in turn, with the range. Compiling the kernels, once a machine, took "
-        f"{about['compilation']['compiling_s']:.1f} s more."
+        f"tools marked * read {corpus['slice_mb']:.0f} MB drawn alike, on which their start-up weighs more. "
+        f"Medians of {repeat} whole processes in turn, with the range. Compiling the kernels, once a "
+        f"machine, took {about['compilation']['compiling_s']:.1f} s more."
     )
     lines = [
         work.about,

@@ -37,7 +37,7 @@ from tillage.flow.incremental import (
 from tillage.flow.shards import dropped_files, kept_files, read_stats, storable_schema, write_stats
 from tillage.ops.base import Corpus
 
-SHARD_BYTES = 128 << 20
+SHARD_BYTES = 256 << 20
 COUNTS = "counts"
 
 
