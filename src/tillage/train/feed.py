@@ -14,11 +14,10 @@ only share losses. Decisions made after step s come into force at step s + 1 + p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,86 +25,22 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tillage.core.errors import UserError, WorkFailed
+from tillage.train.batch import (
+    Batch,
+    GradientProbe,
+    Model,
+    Reference,
+    TokenLosses,
+    TokenReference,
+    Trained,
+    check_finite,
+    check_weights,
+)
 from tillage.train.losses import sample_losses, token_losses
 from tillage.train.policies import Proportional
 from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
 from tillage.train.stream import Position, Stream
 from tillage.train.tokens import Groups, Ints, TokenStore
-
-Model = Callable[[Tensor], Tensor]
-"""Token ids `int64[b, seq_len]` -> logits `[b, seq_len, vocab]`."""
-Reference = Callable[[Ints], Array]
-"""Global sample numbers -> reference losses in nats a token."""
-TokenReference = Callable[[Ints], Array]
-"""Global sample numbers -> reference losses of their tokens in nats, `[n, seq_len]`."""
-TokenLosses = Callable[["Batch"], Tensor]
-"""A batch -> losses of its tokens in nats, `[b, seq_len]`, 0 at targets that are not trained on."""
-
-
-class GradientProbe(Protocol):
-    """What measures gradients against those of the target (`tillage.train.signals.gradients`)."""
-
-    def refresh(self, step: int) -> None:
-        """Renew the target's gradient if it is due; called before each step."""
-        ...
-
-    def measure(self, input_ids: Tensor, targets: Tensor) -> tuple[Array, Array]:
-        """Products of each sample's gradient with the target's `[b]`, and sketches of the gradients `[b,
-        k]`."""
-        ...
-
-    def target_sketch(self) -> Array:
-        """The target's gradient in the same projection, `[k]`."""
-        ...
-
-
-@dataclass
-class Batch:
-    """This rank's part of a micro-batch.
-
-    Attributes:
-        input_ids, targets: `int64[b, seq_len]` on the feed's device; targets are `losses.IGNORE` where
-        nothing
-            is learned.
-        spans: `int64[b, seq_len]`, a number for each document in a sample, if the feed has `spans`; the
-            end-of-text before a document counts as its beginning.
-        samples: global sample numbers, `int64[b]`. `documents` names the rows in each.
-        groups: index into `feed.groups.names`, `int64[b]`.
-        weights: factor of each sample in the loss, mean 1 over the global micro-batch; set by `feed.loss`.
-        candidates: whether these still have to go through `feed.select`.
-    """
-
-    step: int
-    micro: int
-    input_ids: Tensor
-    targets: Tensor
-    spans: Tensor | None
-    samples: Ints
-    groups: Ints
-    weights: Array
-    candidates: bool
-    world_samples: Ints
-    world_groups: Ints
-    store: TokenStore = field(repr=False)
-
-    @property
-    def documents(self) -> list[list[str]]:
-        """Row ids of the documents that each sample touches."""
-        cut = self.store.samples(self.input_ids.shape[1])
-        return [[self.store.id(d) for d in cut.documents(int(s))] for s in self.samples]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the last step trained on, over all ranks; losses in nats a token."""
-
-    step: int
-    samples: Ints
-    groups: Ints
-    losses: Array
-    weights: Array
-    mixture: Array
-    keep: float
 
 
 class Feed:
@@ -361,7 +296,7 @@ class Feed:
             self._defer(batch, losses.detach())
             return value
         everyone = self._gather(losses.detach().double().cpu().numpy(), len(batch.world_samples))
-        _check_finite(everyone, batch)
+        check_finite(everyone, batch)
         weights = self._weights(batch, everyone)
         low, high = self._slice(len(batch.world_samples))
         batch.weights = weights[low:high]
@@ -401,7 +336,7 @@ class Feed:
         if event is not None:
             event.synchronize()
         everyone = self._gather(host.double().numpy(), len(batch.world_samples))
-        _check_finite(everyone, batch)
+        check_finite(everyone, batch)
         self._close(batch, everyone, np.ones(len(everyone)), None)
 
     @contextmanager
@@ -478,14 +413,6 @@ class Feed:
         actions = self._scheduled[step]
         mixture = actions.mixture
         assert mixture is not None
-        if self.max_visits is not None:
-            spare = self._stream.position.cursors < self.max_visits * self._sizes
-            mixture = np.where(spare, mixture, 0.0)
-            if not mixture.any():
-                raise UserError(
-                    "all domains were offered as often as allowed", where=f"step {step}",
-                    got=f"max_visits {self.max_visits}", hint="fewer steps, more data or more visits",
-                )  # fmt: skip
         return mixture, ceil(self.batch // self.accumulate / (actions.keep or 1.0) - 1e-9)
 
     def _slice(self, count: int) -> tuple[int, int]:
@@ -598,7 +525,7 @@ class Feed:
             batch.step, batch.world_groups, losses, reference, columns, *(self._features or (None, None))
         )
         weights = np.asarray(weigher.weigh(scored))
-        _check_weights(weights, losses.shape, batch.step)
+        check_weights(weights, losses.shape, batch.step)
         return weights * (len(weights) / weights.sum())
 
     @property
@@ -614,7 +541,7 @@ class Feed:
         of_tokens = np.asarray(
             self.policy.weigh_tokens(ScoredTokens(batch.step, batch.world_groups, everyone, reference))
         )
-        _check_weights(of_tokens, everyone.shape, batch.step)
+        check_weights(of_tokens, everyone.shape, batch.step)
         product = weights[:, None] * of_tokens
         if not product.any():
             raise WorkFailed("all tokens have weight 0", where=f"step {batch.step}")
@@ -682,16 +609,3 @@ class Feed:
             means.append(np.divide(total, counts, out=np.full(size, np.nan), where=counts > 0))
         above = means[2] if self.needs.tokens else None
         return Signals(self._step, counts, means[0], means[1], self.seq_len, above, self._heldout, self._gram)
-
-
-def _check_weights(weights: Array, shape: tuple[int, ...], step: int) -> None:
-    fine = weights.shape == shape and np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
-    if not fine:
-        raise WorkFailed(
-            "the policy's weights are not usable", where=f"step {step}", got=weights.ravel()[:16].tolist()
-        )
-
-
-def _check_finite(losses: Array, batch: Batch) -> None:
-    if not np.isfinite(losses).all():
-        raise WorkFailed("the loss is not finite", where=f"step {batch.step}", hint="lower the learning rate")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tillage.core.errors import WorkFailed
-from tillage.train.feed import Trained
+from tillage.train.batch import Trained
 from tillage.train.tokens import TokenStore
 
 

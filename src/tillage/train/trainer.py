@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from tillage.core.errors import UserError, WorkFailed, nearest
 from tillage.core.events import Evaluated, EventLog, LossSpike, Overhead, TrainStep
 from tillage.core.workspace import check_writable
+from tillage.train.batch import Batch
 from tillage.train.checkpoint import Checkpoints, read_checkpoint
 from tillage.train.evaluate import Target, bits_per_byte
-from tillage.train.feed import Batch, Feed
+from tillage.train.feed import Feed
 from tillage.train.hardware import peak_flops, wait_for
 from tillage.train.history import History
 from tillage.train.model import GPT
@@ -62,8 +64,7 @@ def train(
             these.
         cache: folder where reference models and losses are kept between runs; `workdir` by default.
         start: a checkpoint of a run that differs from this one in its budget only, to begin with when
-        `workdir`
-            holds none (see `tillage.train.branches`).
+            `workdir` holds none.
         forever: steps whose checkpoints are written and never removed.
 
     Raises:
@@ -151,12 +152,22 @@ def _scores(
     cache: Path | None,
     device: torch.device,
 ) -> tuple[dict[str, Floats], float]:
-    """Scores made ahead that the policy needs, by name, and the seconds that they took."""
+    """Scores made ahead that the policy needs, by name, and the seconds that they took.
+
+    The first process makes them and the others get its values: made on each, they could differ by rounding,
+    and processes that rank samples differently no longer agree about the next batch.
+    """
     scores: dict[str, Floats] = {}
     seconds = 0.0
+    rank, world = ranks()
     for name in sorted(as_chain(spec.policy).requires().ahead):
         setting = Setting(spec.reference, _target(spec, targets), store, spec.seq_len, dtype, device.type)
-        scores[name], took = ahead_scores(name, setting, cache)
+        made: list[Any] = [None]
+        if rank == 0:
+            made[0] = ahead_scores(name, setting, cache)
+        if world > 1:
+            dist.broadcast_object_list(made, 0)
+        scores[name], took = made[0]
         seconds += took
     return scores, seconds
 
