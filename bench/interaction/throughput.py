@@ -81,7 +81,9 @@ def main() -> None:
     names = (options.models or ("124m,350m" if options.size == "gpu" else "tiny")).split(",")
     if unknown := set(names) - set(MODELS):
         parser.error(f"unknown models {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
-    out = {"bench": "throughput", "machine": _machine(), "options": _plain(vars(options)), "results": []}
+    # Where it is written is of no interest, and would name a path of the machine.
+    settings = {key: value for key, value in _plain(vars(options)).items() if key != "out"}
+    out = {"bench": "throughput", "machine": _machine(), "options": settings, "results": []}
     for name in names:
         out["results"] += measure(name, options, began)
         text = json.dumps(out)
