@@ -82,7 +82,7 @@ def main() -> None:
     if unknown := set(names) - set(MODELS):
         parser.error(f"unknown models {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
     # Where it is written is of no interest, and would name a path of the machine.
-    settings = {key: value for key, value in _plain(vars(options)).items() if key != "out"}
+    settings = {key: value for key, value in vars(options).items() if key != "out"}
     out = {"bench": "throughput", "machine": _machine(), "options": settings, "results": []}
     for name in names:
         out["results"] += measure(name, options, began)
@@ -198,10 +198,6 @@ def _machine() -> dict[str, Any]:
         "device": name,
         "torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads(),
     }  # fmt: skip
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
 
 def _say(options: argparse.Namespace, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -21,23 +20,6 @@ TokenReference = Callable[[Ints], Array]
 """Global sample numbers -> reference losses of their tokens in nats, `[n, seq_len]`."""
 TokenLosses = Callable[["Batch"], Tensor]
 """A batch -> losses of its tokens in nats, `[b, seq_len]`, 0 at targets that are not trained on."""
-
-
-class GradientProbe(Protocol):
-    """What measures gradients against those of the target (`tillage.train.signals.gradients`)."""
-
-    def refresh(self, step: int) -> None:
-        """Renew the target's gradient if it is due; called before each step."""
-        ...
-
-    def measure(self, input_ids: Tensor, targets: Tensor) -> tuple[Array, Array]:
-        """Products of each sample's gradient with the target's `[b]`, and sketches of the gradients `[b,
-        k]`."""
-        ...
-
-    def target_sketch(self) -> Array:
-        """The target's gradient in the same projection, `[k]`."""
-        ...
 
 
 @dataclass

@@ -27,7 +27,6 @@ from torch import Tensor
 from tillage.core.errors import UserError, WorkFailed
 from tillage.train.batch import (
     Batch,
-    GradientProbe,
     Model,
     Reference,
     TokenLosses,
@@ -53,7 +52,6 @@ class Feed:
         token_reference: the same of single tokens.
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
         scores: scores of all samples computed before training, by name, for policies that require them.
-        probe: measures gradients, for policies that require them.
         max_visits: a domain is not offered again once its samples were offered so often; the others share
         what
             the mixture would have given it.
@@ -79,7 +77,6 @@ class Feed:
         reference: Reference | None = None,
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
-        probe: GradientProbe | None = None,
         max_visits: float | None = None,
     ) -> None:
         self.store, self.seed, self.rank, self.world = store, seed, rank, world
@@ -133,18 +130,12 @@ class Feed:
                     hint="pass scores= (see tillage.train.signals.ahead)",
                 )
             self._columns[name] = values
-        if (self.needs.dots or self.needs.sketch or self.needs.gram) and probe is None:
-            raise UserError(
-                "the policy needs gradients", hint="pass probe= (see tillage.train.signals.gradients)"
-            )
-        self._gradients, self.max_visits = probe, max_visits
+        self.max_visits = max_visits
         sizes: Ints = self.cut.counts[self._active]
         held: Ints = np.minimum(self.needs.heldout, np.maximum(sizes // 10, sizes > 1))
         self._held = held
         self._sizes: Ints = sizes - held
         self._heldout: Array | None = None
-        self._gram: Array | None = None
-        self._features: tuple[Array, Array] | None = None
         self.ledger: dict[str, float] = {}
         """Seconds of overhead by what they were spent on."""
         self._trained: Trained | None = None
@@ -214,14 +205,6 @@ class Feed:
         """
         if batch.micro == 0:
             self._probe(model, batch)
-        if self.needs.dots or self.needs.sketch:
-            assert self._gradients is not None
-            with self.overhead("gradient_dots"):
-                if batch.micro == 0:
-                    self._gradients.refresh(batch.step)
-                dots, sketch = self._gradients.measure(batch.input_ids, batch.targets)
-            count = len(batch.world_samples)
-            self._features = self._gather(dots, count), self._gather(sketch, count)
         return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
@@ -248,15 +231,12 @@ class Feed:
         excess = self._excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
         everyone = self._gather(losses.mean(1) if losses.ndim == 2 else losses, count)
         reference = self._references(batch.samples, count)
-        dots, sketch = self._features or (None, None)
         scored = Scored(
             batch.step,
             batch.world_groups,
             everyone,
             reference,
             self._measured(batch.world_samples),
-            dots,
-            sketch,
         )
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
@@ -264,8 +244,6 @@ class Feed:
         if self.needs.candidates:
             self._seen.append((batch.world_groups, everyone, reference, excess))
         best = np.sort(np.argsort(-value, kind="stable")[:share])
-        if dots is not None and sketch is not None:
-            self._features = dots[best], sketch[best]
         kept = self._local(batch.world_samples[best], batch.world_groups[best], candidates=False)
         self._open = kept
         return kept
@@ -384,7 +362,7 @@ class Feed:
         self._open, self._window, self._seen, self._trained = None, [], [], None
         self._pending = None
         self._offered, self._token_rows = 0, {}
-        self._heldout, self._gram, self._features = None, None, None
+        self._heldout = None
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -477,7 +455,7 @@ class Feed:
         return self._gather(above, len(batch.world_samples))
 
     def _probe(self, model: Model, batch: Batch) -> None:
-        """Held-out losses and products of gradients before this step, where the actions ask for them."""
+        """Held-out losses before this step, where the actions ask for them."""
         if not self.actions().probe:
             return
         device = batch.input_ids.device
@@ -497,18 +475,6 @@ class Feed:
                         mine = losses.double().cpu().numpy()
                     found[g] = self._gather(mine, count).mean()
             self._heldout = found
-        if self.needs.gram:
-            assert self._gradients is not None
-            with self.overhead("gradient_probes"):
-                self._gradients.refresh(batch.step)
-                _, sketch = self._gradients.measure(batch.input_ids, batch.targets)
-                every = self._gather(sketch, len(batch.world_samples))
-                size = len(self.groups)
-                mean = np.full((size + 1, every.shape[1]), np.nan)
-                for g in np.unique(batch.world_groups):
-                    mean[g] = every[batch.world_groups == g].mean(0)
-                mean[size] = self._gradients.target_sketch()
-                self._gram = mean @ mean.T
 
     def _measured(self, samples: Ints) -> dict[str, Array]:
         return {name: values[samples] for name, values in self._columns.items()}
@@ -521,9 +487,7 @@ class Feed:
         if weigher.requires().reference:
             reference = self._references(batch.samples, len(losses))
         columns = self._measured(batch.world_samples)
-        scored = Scored(
-            batch.step, batch.world_groups, losses, reference, columns, *(self._features or (None, None))
-        )
+        scored = Scored(batch.step, batch.world_groups, losses, reference, columns)
         weights = np.asarray(weigher.weigh(scored))
         check_weights(weights, losses.shape, batch.step)
         return weights * (len(weights) / weights.sum())
@@ -593,7 +557,7 @@ class Feed:
             )
             self.policy.observe(self._signals())
         self._window, self._seen, self._token_rows = [], [], {}
-        self._heldout, self._gram, self._features = None, None, None
+        self._heldout = None
         self._micro = self._offered = 0
         self._step += 1
         ahead = self._step + self.prefetch
@@ -608,4 +572,4 @@ class Feed:
             total = np.bincount(groups, weights=values, minlength=size)
             means.append(np.divide(total, counts, out=np.full(size, np.nan), where=counts > 0))
         above = means[2] if self.needs.tokens else None
-        return Signals(self._step, counts, means[0], means[1], self.seq_len, above, self._heldout, self._gram)
+        return Signals(self._step, counts, means[0], means[1], self.seq_len, above, self._heldout)

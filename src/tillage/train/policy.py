@@ -41,10 +41,6 @@ class SignalSpec:
             "ahead_scoring"); they come as columns of these names.
         heldout: samples of each domain that are kept out of training; their losses are measured before each
             step whose actions say `probe` (cost: "probes").
-        dots: the product of each sample's gradient with the gradient of the target, before each step (cost:
-            "gradient_dots"). sketch: a random projection of each sample's gradient, at the same cost.
-        gram: products of the domains' mean gradients with one another and with the target's, at steps that
-            say `probe` (cost: "gradient_probes").
     """
 
     reference: bool = False
@@ -54,9 +50,6 @@ class SignalSpec:
     columns: frozenset[str] = frozenset()
     ahead: frozenset[str] = frozenset()
     heldout: int = 0
-    dots: bool = False
-    sketch: bool = False
-    gram: bool = False
 
     def __or__(self, other: SignalSpec) -> SignalSpec:
         if self.reference and other.reference and self.prior != other.prior:
@@ -73,9 +66,6 @@ class SignalSpec:
             self.columns | other.columns,
             self.ahead | other.ahead,
             max(self.heldout, other.heldout),
-            self.dots or other.dots,
-            self.sketch or other.sketch,
-            self.gram or other.gram,
         )
 
     def costs(self) -> frozenset[str]:
@@ -89,10 +79,6 @@ class SignalSpec:
             names.add("ahead_scoring")
         if self.heldout:
             names.add("probes")
-        if self.dots or self.sketch:
-            names.add("gradient_dots")
-        if self.gram:
-            names.add("gradient_probes")
         return frozenset(names)
 
 
@@ -110,8 +96,6 @@ class Signals:
             if reference losses of tokens are required.
         heldout: mean loss of each domain's held-out samples before the step, `float64[groups]`, NaN for a
             domain too small to hold any out; only at steps that said `probe`.
-        gram: products of mean gradients, `float64[groups + 1, groups + 1]`, the target last; NaN in the row
-            and column of a group without samples; only at steps that said `probe`.
     """
 
     step: int
@@ -121,7 +105,6 @@ class Signals:
     tokens: int
     excess: Array | None = None
     heldout: Array | None = None
-    gram: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -129,8 +112,7 @@ class Scored:
     """Samples to score or to weigh, over all ranks; losses in nats a token, all arrays `[n]`.
 
     Losses and reference losses are NaN where the policy does not require them. `columns` holds the
-    measurements that it requires, NaN where a sample has none. `dots` and `sketch` (`[n, k]`) are there if
-    required: products of each sample's gradient with the target's, and the gradients' random projections.
+    measurements that it requires, NaN where a sample has none.
     """
 
     step: int
@@ -138,8 +120,6 @@ class Scored:
     losses: Array
     reference: Array
     columns: Mapping[str, Array] = field(default_factory=dict[str, Array])
-    dots: Array | None = None
-    sketch: Array | None = None
 
 
 @dataclass(frozen=True)
