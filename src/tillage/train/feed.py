@@ -13,15 +13,12 @@ only share losses. Decisions made after step s come into force at step s + 1 + p
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from tillage.core.errors import UserError, WorkFailed
@@ -36,6 +33,7 @@ from tillage.train.batch import (
     check_weights,
 )
 from tillage.train.losses import sample_losses, token_losses
+from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
 from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
 from tillage.train.stream import Position, Stream
@@ -110,34 +108,13 @@ class Feed:
         """Domains shorter than one sample: never served."""
         self.policy = as_chain(policy or Proportional()).start(self.groups)
         self.needs = self.policy.requires()
-        if self.needs.reference and reference is None:
-            raise UserError(
-                "the policy needs reference losses", hint="pass reference= (see tillage.train.reference)"
-            )
-        if self.needs.tokens and token_reference is None:
-            raise UserError(
-                "the policy needs reference losses of tokens",
-                hint="pass token_reference= (see tillage.train.reference)",
-            )
-        self._reference, self._token_reference = reference, token_reference
-        self._columns = {name: self.cut.column(name) for name in sorted(self.needs.columns)}
-        for name in sorted(self.needs.ahead):
-            values = (scores or {}).get(name)
-            if values is None or len(values) != len(self.cut):
-                raise UserError(
-                    f"the policy needs the scores {name!r} of all samples",
-                    got=None if values is None else f"{len(values)} scores for {len(self.cut)} samples",
-                    hint="pass scores= (see tillage.train.signals.ahead)",
-                )
-            self._columns[name] = values
+        self.measures = Measures(
+            self.needs, self.cut, self._active, rank, world, reference, token_reference, scores
+        )
+        self.overhead = self.measures.overhead
         self.max_visits = max_visits
-        sizes: Ints = self.cut.counts[self._active]
-        held: Ints = np.minimum(self.needs.heldout, np.maximum(sizes // 10, sizes > 1))
-        self._held = held
-        self._sizes: Ints = sizes - held
+        self._sizes = self.measures.trained_on
         self._heldout: Array | None = None
-        self.ledger: dict[str, float] = {}
-        """Seconds of overhead by what they were spent on."""
         self._trained: Trained | None = None
         self._step = 0
         self._micro = 0
@@ -151,7 +128,11 @@ class Feed:
         self._pending: tuple[Batch, Tensor, torch.cuda.Event | None] | None = None
         self._window: list[tuple[Ints, Ints, Array, Array]] = []
         self._seen: list[tuple[Ints, Array, Array, Array]] = []
-        self._token_rows: dict[int, Array] = {}
+
+    @property
+    def ledger(self) -> dict[str, float]:
+        """Seconds of overhead by what they were spent on."""
+        return self.measures.ledger
 
     @property
     def step(self) -> int:
@@ -203,8 +184,8 @@ class Feed:
         Args:
             losses: the same model's losses of tokens, so that candidates need no logits.
         """
-        if batch.micro == 0:
-            self._probe(model, batch)
+        if batch.micro == 0 and self.needs.heldout and self.actions().probe:
+            self._heldout = self.measures.heldout(model, self.device)
         return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
@@ -228,15 +209,15 @@ class Feed:
         """
         self._check_open(batch)
         share, count = self.batch // self.accumulate, len(batch.world_samples)
-        excess = self._excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
-        everyone = self._gather(losses.mean(1) if losses.ndim == 2 else losses, count)
-        reference = self._references(batch.samples, count)
+        excess = self.measures.excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
+        everyone = self.measures.gather(losses.mean(1) if losses.ndim == 2 else losses, count)
+        reference = self.measures.references(batch.samples, count)
         scored = Scored(
             batch.step,
             batch.world_groups,
             everyone,
             reference,
-            self._measured(batch.world_samples),
+            self.measures.columns(batch.world_samples),
         )
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
@@ -273,7 +254,7 @@ class Feed:
             value = (factor * losses).sum() * (self.world / self.batch)
             self._defer(batch, losses.detach())
             return value
-        everyone = self._gather(losses.detach().double().cpu().numpy(), len(batch.world_samples))
+        everyone = self.measures.gather(losses.detach().double().cpu().numpy(), len(batch.world_samples))
         check_finite(everyone, batch)
         weights = self._weights(batch, everyone)
         low, high = self._slice(len(batch.world_samples))
@@ -313,18 +294,9 @@ class Feed:
         (batch, host, event), self._pending = self._pending, None
         if event is not None:
             event.synchronize()
-        everyone = self._gather(host.double().numpy(), len(batch.world_samples))
+        everyone = self.measures.gather(host.double().numpy(), len(batch.world_samples))
         check_finite(everyone, batch)
         self._close(batch, everyone, np.ones(len(everyone)), None)
-
-    @contextmanager
-    def overhead(self, name: str) -> Generator[None]:
-        """Time spent inside is entered in the ledger under `name`."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.ledger[name] = self.ledger.get(name, 0.0) + time.perf_counter() - began
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on bit for bit, as JSON values; only between steps."""
@@ -361,8 +333,8 @@ class Feed:
         }
         self._open, self._window, self._seen, self._trained = None, [], [], None
         self._pending = None
-        self._offered, self._token_rows = 0, {}
-        self._heldout = None
+        self._offered, self._heldout = 0, None
+        self.measures.forget()
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -394,7 +366,7 @@ class Feed:
         return mixture, ceil(self.batch // self.accumulate / (actions.keep or 1.0) - 1e-9)
 
     def _slice(self, count: int) -> tuple[int, int]:
-        return self.rank * count // self.world, (self.rank + 1) * count // self.world
+        return self.measures.slice(count)
 
     def _local(self, samples: Ints, groups: Ints, candidates: bool) -> Batch:
         low, high = self._slice(len(samples))
@@ -418,75 +390,14 @@ class Feed:
             store=self.store,
         )
 
-    def _gather(self, mine: Array, count: int) -> Array:
-        """A number or a row for each sample of the global micro-batch, from the ranks' parts."""
-        if self.world == 1:
-            return mine
-        widest = ceil(count / self.world)
-        padded = torch.zeros((widest, *mine.shape[1:]), dtype=torch.float64)
-        padded[: len(mine)] = torch.from_numpy(np.ascontiguousarray(mine))
-        parts = [torch.empty_like(padded) for _ in range(self.world)]
-        dist.all_gather(parts, padded)
-        sizes = [(r + 1) * count // self.world - r * count // self.world for r in range(self.world)]
-        return np.concatenate([part[:size].numpy() for part, size in zip(parts, sizes, strict=True)])
-
-    def _references(self, mine: Ints, count: int) -> Array:
-        if not self.needs.reference or self._reference is None:
-            return np.full(count, np.nan)
-        if self.needs.tokens:
-            return self._gather(self._token_references(mine).mean(1), count)
-        with self.overhead("reference_scoring"):
-            values = self._reference(mine)
-        return self._gather(values, count)
-
-    def _token_references(self, mine: Ints) -> Array:
-        """Reference losses of the tokens of this rank's samples; scored once in a step."""
-        assert self._token_reference is not None
-        new = np.asarray([s for s in mine if int(s) not in self._token_rows], dtype=np.int64)
-        if len(new):
-            with self.overhead("reference_scoring"):
-                rows = self._token_reference(new)
-            self._token_rows.update(zip(new.tolist(), rows, strict=True))
-        return np.stack([self._token_rows[int(s)] for s in mine]).astype(np.float64)
-
-    def _excess(self, batch: Batch, tokens: Array) -> Array:
-        """Mean over the tokens of each sample of max(loss - reference loss, 0), over all ranks."""
-        above = np.maximum(tokens - self._token_references(batch.samples), 0.0).mean(1)
-        return self._gather(above, len(batch.world_samples))
-
-    def _probe(self, model: Model, batch: Batch) -> None:
-        """Held-out losses before this step, where the actions ask for them."""
-        if not self.actions().probe:
-            return
-        device = batch.input_ids.device
-        if self.needs.heldout:
-            with self.overhead("probes"), torch.no_grad():
-                found = np.full(len(self._held), np.nan)
-                for g in np.flatnonzero(self._held):
-                    count = int(self._held[g])
-                    last = int(self.cut.first[self._active[g]] + self.cut.counts[self._active[g]])
-                    low, high = self._slice(count)
-                    tokens = torch.from_numpy(self.cut.read(np.arange(last - count, last)[low:high])).to(
-                        device
-                    )
-                    mine = np.zeros(0)
-                    if len(tokens):
-                        losses = token_losses(model(tokens[:, :-1]), tokens[:, 1:]).mean(1)
-                        mine = losses.double().cpu().numpy()
-                    found[g] = self._gather(mine, count).mean()
-            self._heldout = found
-
-    def _measured(self, samples: Ints) -> dict[str, Array]:
-        return {name: values[samples] for name, values in self._columns.items()}
-
     def _weights(self, batch: Batch, losses: Array) -> Array:
         weigher = self.policy.owner("weigh")
         if weigher is None:
             return np.ones(len(losses))
         reference = np.full(len(losses), np.nan)
         if weigher.requires().reference:
-            reference = self._references(batch.samples, len(losses))
-        columns = self._measured(batch.world_samples)
+            reference = self.measures.references(batch.samples, len(losses))
+        columns = self.measures.columns(batch.world_samples)
         scored = Scored(batch.step, batch.world_groups, losses, reference, columns)
         weights = np.asarray(weigher.weigh(scored))
         check_weights(weights, losses.shape, batch.step)
@@ -498,10 +409,10 @@ class Feed:
 
     def _token_weights(self, batch: Batch, tokens: Array, weights: Array) -> Array:
         """Weight of each token of the global micro-batch, `[n, seq_len]`, mean 1."""
-        everyone = self._gather(tokens, len(batch.world_samples))
+        everyone = self.measures.gather(tokens, len(batch.world_samples))
         reference = np.full(everyone.shape, np.nan)
         if self.needs.tokens:
-            reference = self._gather(self._token_references(batch.samples), len(everyone))
+            reference = self.measures.gather(self.measures.token_references(batch.samples), len(everyone))
         of_tokens = np.asarray(
             self.policy.weigh_tokens(ScoredTokens(batch.step, batch.world_groups, everyone, reference))
         )
@@ -529,10 +440,10 @@ class Feed:
                 # Without candidates the batch itself is an unbiased sample of each domain.
                 reference = np.full(len(losses), np.nan)
                 if self.needs.reference:
-                    reference = self._references(batch.samples, len(losses))
+                    reference = self.measures.references(batch.samples, len(losses))
                 excess = np.full(len(losses), np.nan)
                 if self.needs.tokens and tokens is not None:
-                    excess = self._excess(batch, tokens)
+                    excess = self.measures.excess(batch, tokens)
                 self._seen.append((batch.world_groups, losses, reference, excess))
         self._micro += 1
         if self._micro == self.accumulate:
@@ -556,7 +467,8 @@ class Feed:
                 len(samples) / self._offered,
             )
             self.policy.observe(self._signals())
-        self._window, self._seen, self._token_rows = [], [], {}
+        self._window, self._seen = [], []
+        self.measures.forget()
         self._heldout = None
         self._micro = self._offered = 0
         self._step += 1

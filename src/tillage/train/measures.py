@@ -1,0 +1,151 @@
+"""What a feed knows about samples besides the losses of its own step: references, columns, held-out losses.
+
+Every process measures its own part of the global micro-batch; `gather` makes all parts the same everywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from math import ceil
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from tillage.core.errors import UserError
+from tillage.train.batch import Batch, Model, Reference, TokenReference
+from tillage.train.losses import token_losses
+from tillage.train.policy import Array, SignalSpec
+from tillage.train.tokens import Ints, Samples
+
+
+class Measures:
+    """Measurements of the samples of `cut` that a policy requires, and the ledger of what they cost.
+
+    Args:
+        needs: what the policy requires.
+        active: groups of `cut` that are served.
+        reference, token_reference, scores: see `Feed`.
+
+    Attributes:
+        ledger: seconds of overhead by what they were spent on.
+        held: samples at the end of each active group that are kept out of training, `int64[active]`.
+        trained_on: the others, `int64[active]`.
+
+    Raises:
+        UserError: something that the policy requires was not given.
+    """
+
+    def __init__(
+        self,
+        needs: SignalSpec,
+        cut: Samples,
+        active: Ints,
+        rank: int = 0,
+        world: int = 1,
+        reference: Reference | None = None,
+        token_reference: TokenReference | None = None,
+        scores: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.needs, self.cut, self.active, self.rank, self.world = needs, cut, active, rank, world
+        if needs.reference and reference is None:
+            raise UserError(
+                "the policy needs reference losses", hint="pass reference= (see tillage.train.reference)"
+            )
+        if needs.tokens and token_reference is None:
+            raise UserError(
+                "the policy needs reference losses of tokens",
+                hint="pass token_reference= (see tillage.train.reference)",
+            )
+        self._reference, self._token_reference = reference, token_reference
+        self._columns = {name: cut.column(name) for name in sorted(needs.columns)}
+        for name in sorted(needs.ahead):
+            values = (scores or {}).get(name)
+            if values is None or len(values) != len(cut):
+                raise UserError(
+                    f"the policy needs the scores {name!r} of all samples",
+                    got=None if values is None else f"{len(values)} scores for {len(cut)} samples",
+                    hint="pass scores= (see tillage.train.signals.ahead)",
+                )
+            self._columns[name] = values
+        sizes: Ints = cut.counts[active]
+        self.held: Ints = np.minimum(needs.heldout, np.maximum(sizes // 10, sizes > 1))
+        self.trained_on: Ints = sizes - self.held
+        self.ledger: dict[str, float] = {}
+        self._token_rows: dict[int, Array] = {}
+
+    def slice(self, count: int) -> tuple[int, int]:
+        """This rank's part of `count` samples."""
+        return self.rank * count // self.world, (self.rank + 1) * count // self.world
+
+    def gather(self, mine: Array, count: int) -> Array:
+        """A number or a row for each sample of the global micro-batch, from the ranks' parts."""
+        if self.world == 1:
+            return mine
+        widest = ceil(count / self.world)
+        padded = torch.zeros((widest, *mine.shape[1:]), dtype=torch.float64)
+        padded[: len(mine)] = torch.from_numpy(np.ascontiguousarray(mine))
+        parts = [torch.empty_like(padded) for _ in range(self.world)]
+        dist.all_gather(parts, padded)
+        sizes = [(r + 1) * count // self.world - r * count // self.world for r in range(self.world)]
+        return np.concatenate([part[:size].numpy() for part, size in zip(parts, sizes, strict=True)])
+
+    @contextmanager
+    def overhead(self, name: str) -> Generator[None]:
+        """Time spent inside is entered in the ledger under `name`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.ledger[name] = self.ledger.get(name, 0.0) + time.perf_counter() - began
+
+    def forget(self) -> None:
+        """Drop what is kept for one step only."""
+        self._token_rows = {}
+
+    def references(self, mine: Ints, count: int) -> Array:
+        """Reference losses of a global micro-batch of `count` samples, `mine` being this rank's."""
+        if not self.needs.reference or self._reference is None:
+            return np.full(count, np.nan)
+        if self.needs.tokens:
+            return self.gather(self.token_references(mine).mean(1), count)
+        with self.overhead("reference_scoring"):
+            values = self._reference(mine)
+        return self.gather(values, count)
+
+    def token_references(self, mine: Ints) -> Array:
+        """Reference losses of the tokens of this rank's samples; scored once in a step."""
+        assert self._token_reference is not None
+        new = np.asarray([s for s in mine if int(s) not in self._token_rows], dtype=np.int64)
+        if len(new):
+            with self.overhead("reference_scoring"):
+                rows = self._token_reference(new)
+            self._token_rows.update(zip(new.tolist(), rows, strict=True))
+        return np.stack([self._token_rows[int(s)] for s in mine]).astype(np.float64)
+
+    def excess(self, batch: Batch, tokens: Array) -> Array:
+        """Mean over the tokens of each sample of max(loss - reference loss, 0), over all ranks."""
+        above = np.maximum(tokens - self.token_references(batch.samples), 0.0).mean(1)
+        return self.gather(above, len(batch.world_samples))
+
+    def columns(self, samples: Ints) -> dict[str, Array]:
+        """Required measurements of samples by name, NaN where a sample has none."""
+        return {name: values[samples] for name, values in self._columns.items()}
+
+    def heldout(self, model: Model, device: torch.device) -> Array:
+        """Mean loss of each group's held-out samples, `float64[active]`; NaN where none are held out."""
+        with self.overhead("probes"), torch.no_grad():
+            found = np.full(len(self.held), np.nan)
+            for g in np.flatnonzero(self.held):
+                count = int(self.held[g])
+                last = int(self.cut.first[self.active[g]] + self.cut.counts[self.active[g]])
+                low, high = self.slice(count)
+                tokens = torch.from_numpy(self.cut.read(np.arange(last - count, last)[low:high])).to(device)
+                mine = np.zeros(0)
+                if len(tokens):
+                    losses = token_losses(model(tokens[:, :-1]), tokens[:, 1:]).mean(1)
+                    mine = losses.double().cpu().numpy()
+                found[g] = self.gather(mine, count).mean()
+        return found
