@@ -15,7 +15,7 @@ from torch import nn
 from tillage.train.draw import uniform
 from tillage.train.feed import Feed
 from tillage.train.model import ModelSpec
-from tillage.train.policies import Doremi, LinUpper, LossQuantile, Odm, Rho1, RhoSelect, Uniform
+from tillage.train.policies import ColumnWeight, Doremi, LinUpper, LossQuantile, Odm, Rho1, RhoSelect, Uniform
 from tillage.train.policy import Chain, Policy
 from tillage.train.tokens import Ints, TokenStore
 from tillage.train.trainer import TrainSpec, train
@@ -51,12 +51,29 @@ def watch(store: TokenStore, rank: int, world: int, policy: Policy) -> tuple[dic
     return {"samples": samples, "weights": weights, "state": feed.state_dict()}, feed
 
 
+def weighted_gradient(store: TokenStore, rank: int, world: int, accumulate: int) -> list[float]:
+    """This rank's gradient of a step whose samples weigh differently, as the optimizer would get it."""
+    feed = Feed(
+        store, ColumnWeight(column="score", low=0.05, high=1.0), batch_tokens=8 * 32, seq_len=32, seed=3, rank=rank,
+        world=world, accumulate=accumulate,
+    )  # fmt: skip
+    model = nn.Embedding(store.tokenizer.vocab, store.tokenizer.vocab)
+    nn.init.normal_(model.weight, generator=torch.Generator().manual_seed(0))
+    for _ in range(accumulate):
+        batch = feed.next()
+        feed.loss(model(batch.input_ids), batch).backward()
+    feed.normalise(model.parameters())
+    assert model.weight.grad is not None
+    return model.weight.grad[:64].flatten().tolist()
+
+
 def watch_both(store: TokenStore, rank: int, world: int) -> dict[str, Any]:
     dynamic = Chain(Odm(), RhoSelect(keep=0.7), LinUpper(burn_in=2))
     seen: dict[str, Any] = {"uniform": watch(store, rank, world, Uniform())[0]}
     seen["dynamic"], feed = watch(store, rank, world, dynamic)
     seen["excess"] = watch(store, rank, world, Chain(Doremi(), LossQuantile()))[0]
     seen["tokens"] = watch(store, rank, world, Chain(LinUpper(burn_in=2), Rho1()))[0]
+    seen["gradients"] = [weighted_gradient(store, rank, world, accumulate) for accumulate in (1, 2)]
     feed.load_state_dict(json.loads(json.dumps(feed.state_dict())))
     seen["resumed"] = feed.next().samples.tolist()
     return seen

@@ -117,20 +117,23 @@ def test_token_weights_reach_the_gradient(store: TokenStore) -> None:
 
 def test_sample_and_token_weights_multiply(store: TokenStore) -> None:
     policy = Chain(LinUpper(burn_in=0, r=0.2), Rho1(keep=0.5))
-    feed, model = make(store, policy, accumulate=2), table(store)
+    feed, model, same = make(store, policy, accumulate=2), table(store), table(store)
+    above, below = torch.zeros(()), 0.0
     for _ in range(2):
         batch = feed.next()
-        logits = model(batch.input_ids)
-        value = feed.loss(logits, batch).item()
+        feed.loss(model(batch.input_ids), batch).backward()
         each = nn.functional.cross_entropy(
-            logits.flatten(0, 1), batch.targets.flatten(), reduction="none"
-        ).view(BATCH // 2, SEQ).detach().double().numpy()  # fmt: skip
-        v = LinUpper(burn_in=0, r=0.2).weigh(scored(each.mean(1).tolist()))
-        tokens = ScoredTokens(0, batch.groups, each, token_reference(batch.samples))
+            same(batch.input_ids).flatten(0, 1), batch.targets.flatten(), reduction="none"
+        ).view(BATCH // 2, SEQ)  # fmt: skip
+        known = each.detach().double().numpy()
+        v = LinUpper(burn_in=0, r=0.2).weigh(scored(known.mean(1).tolist()))
+        tokens = ScoredTokens(0, batch.groups, known, token_reference(batch.samples))
         w = v[:, None] * Rho1(keep=0.5).weigh_tokens(tokens)
-        # Half of the step: each micro-batch brings its weighted mean times its share of the step.
-        assert value == pytest.approx((w * each).sum() / w.sum() / 2, rel=1e-5)
+        above, below = above + (torch.from_numpy(w) * each).sum(), below + w.sum()
     assert feed.step == 1
+    feed.normalise(model.parameters())
+    (above / below).backward()
+    assert torch.allclose(model.weight.grad, same.weight.grad, rtol=1e-5, atol=1e-8)
 
 
 def test_all_tokens_kept_is_the_plain_loss(store: TokenStore) -> None:

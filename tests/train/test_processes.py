@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rank import run_rank, watch_both
 from train_data import documents
@@ -69,6 +70,10 @@ def test_one_two_and_four_processes_see_the_same_global_sequence(store: TokenSto
         assert several[0]["excess"]["state"] == alone["excess"]["state"]
         # What one process saved goes on in several, and the other way round.
         assert joined([seen["resumed"] for seen in several]) == alone["resumed"]
+        # Weights are divided by their sum over ranks and micro-batches: one gradient, however it is cut up.
+        for cut in (0, 1):
+            mean = np.mean([seen["gradients"][cut] for seen in several], axis=0)
+            assert np.allclose(mean, alone["gradients"][0], rtol=1e-4, atol=1e-8)
         # And they train the same model: gradients are averaged, the loss is normalised once.
         assert all(seen["losses"] == several[0]["losses"] for seen in several)
         assert several[0]["losses"] == pytest.approx(single.losses, rel=1e-3)

@@ -34,7 +34,8 @@ class Batch:
             end-of-text before a document counts as its beginning.
         samples: global sample numbers, `int64[b]`. `documents` names the rows in each.
         groups: index into `feed.groups.names`, `int64[b]`.
-        weights: factor of each sample in the loss, mean 1 over the global micro-batch; set by `feed.loss`.
+        weights: factor of each sample in the loss, set by `feed.loss`; mean 1 over the step where that is one
+            micro-batch, else as the policy gave them.
         candidates: whether these still have to go through `feed.select`.
     """
 
@@ -82,3 +83,9 @@ def check_weights(weights: Array, shape: tuple[int, ...], step: int) -> None:
 def check_finite(losses: Array, batch: Batch) -> None:
     if not np.isfinite(losses).all():
         raise WorkFailed("the loss is not finite", where=f"step {batch.step}", hint="lower the learning rate")
+
+
+def group_means(values: Array, groups: Ints, counts: Array) -> Array:
+    """Mean of samples' values by group, NaN where `counts` is 0."""
+    total = np.bincount(groups, weights=values, minlength=len(counts))
+    return np.divide(total, counts, out=np.full(len(counts), np.nan), where=counts > 0)

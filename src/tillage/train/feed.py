@@ -5,6 +5,8 @@
         batch = feed.select(model, batch)
         feed.loss(model(batch.input_ids), batch).backward()
         ...
+        feed.normalise(model.parameters())       # before each optimizer step; needed with accumulate > 1
+        optimizer.step()
 
 Draw number i takes its group from the counter-based generator `(seed, i)` and the mixture in force, and its
 sample from a keyed permutation of the group. So all ranks know the whole global batch without talking; they
@@ -13,7 +15,7 @@ only share losses. Decisions made after step s come into force at step s + 1 + p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 from typing import Any
 
@@ -31,13 +33,15 @@ from tillage.train.batch import (
     Trained,
     check_finite,
     check_weights,
+    group_means,
 )
-from tillage.train.losses import sample_losses, token_losses
+from tillage.train.losses import IGNORE, sample_losses, token_losses
 from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
 from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
-from tillage.train.stream import Position, Stream
+from tillage.train.stream import Position, Stream, used_up
 from tillage.train.tokens import Groups, Ints, TokenStore
+from tillage.train.visits import Visits
 
 
 class Feed:
@@ -50,9 +54,9 @@ class Feed:
         token_reference: the same of single tokens.
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
         scores: scores of all samples computed before training, by name, for policies that require them.
-        max_visits: a domain is not offered again once its samples were offered so often; the others share
-        what
-            the mixture would have given it.
+        max_visits: times that a sample may be trained on. Among candidates those trained on so often come
+            last, whatever their score, and a domain used up leaves its share to the others: without selection
+            from the next micro-batch on, with it as any decision.
 
     Raises:
         UserError: sizes that do not divide, a store too small for a sample, a missing reference.
@@ -119,15 +123,22 @@ class Feed:
         self._step = 0
         self._micro = 0
         self.device, self.spans = torch.device(device), spans
+        selects = self.policy.owner("select") is not None
+        self._visits: Visits | None = None
+        if selects and max_visits is not None:
+            self._visits = Visits(self.cut, self._active, self._sizes, max_visits)
         self._stream = Stream(
-            self.cut, self._active, self._sizes, seed, max_visits, pin=self.device.type == "cuda"
-        )
+            self.cut, self._active, self._sizes, seed, None if selects else max_visits,
+            pin=self.device.type == "cuda",
+        )  # fmt: skip
         self._scheduled: dict[int, Actions] = {t: self._decide(t) for t in range(prefetch + 1)}
         self._open: Batch | None = None
         self._offered = 0
         self._pending: tuple[Batch, Tensor, torch.cuda.Event | None] | None = None
         self._window: list[tuple[Ints, Ints, Array, Array]] = []
         self._seen: list[tuple[Ints, Array, Array, Array]] = []
+        self._factor = 1.0
+        """What the gradients of the last step still have to be multiplied by."""
 
     @property
     def ledger(self) -> dict[str, float]:
@@ -165,7 +176,14 @@ class Feed:
                     hint="train on feed.loss(logits, batch)",
                 )  # fmt: skip
             self._close(self._open, None, None)
+        if self._factor != 1.0:
+            raise WorkFailed(
+                "the gradients of the last step were not normalised", where=f"step {self._step - 1}",
+                hint="call feed.normalise(model.parameters()) before each optimizer step",
+            )  # fmt: skip
         share, (mixture, count) = self.batch // self.accumulate, self._plan(self._step)
+        if not mixture.any():
+            raise used_up(self.max_visits)
         block = self._stream.take(mixture, count, *self._slice(count))
         self._offered += count
         batch = self._batch(block.samples, block.groups, block.tokens, block.targets, count > share)
@@ -173,7 +191,8 @@ class Feed:
         following = self._step + (self._micro + 1 == self.accumulate)
         if following in self._scheduled:
             mixture, count = self._plan(following)
-            self._stream.prepare(mixture, count, *self._slice(count))
+            if mixture.any():
+                self._stream.prepare(mixture, count, *self._slice(count))
         return batch
 
     def select(self, model: Model, batch: Batch, losses: TokenLosses | None = None) -> Batch:
@@ -224,7 +243,11 @@ class Feed:
             raise WorkFailed("the policy's scores are not finite", got=f"{value.shape}: {value[:4]}...")
         if self.needs.candidates:
             self._seen.append((batch.world_groups, everyone, reference, excess))
-        best = np.sort(np.argsort(-value, kind="stable")[:share])
+        order = np.argsort(-value, kind="stable")
+        if self._visits is not None:
+            # What was trained on as often as it may be comes last, what was least often first among it.
+            order = order[np.argsort(self._visits.excess(batch.world_samples)[order], kind="stable")]
+        best = np.sort(order[:share])
         kept = self._local(batch.world_samples[best], batch.world_groups[best], candidates=False)
         self._open = kept
         return kept
@@ -234,13 +257,13 @@ class Feed:
         return self.reduce(token_losses(logits, batch.targets), batch)
 
     def reduce(self, single: Tensor, batch: Batch) -> Tensor:
-        """Scalar loss of this micro-batch: `sum(w * l) / sum(w)` over the samples of the whole step.
+        """Scalar loss of this micro-batch, its part of the step's `sum(w * l) / sum(w)`.
 
-        Weights have mean 1 over each global micro-batch, so the denominator is the number of samples of the
-        step, known in advance. With a policy that weighs tokens `w` is the product of both weights, and its
-        mean over the tokens of the micro-batch is 1. The value is scaled by `world`, because data-parallel
-        wrappers average gradients over ranks: summing the micro-batches' gradients gives the gradient of the
-        step's loss.
+        Sums are over the samples of all micro-batches and ranks of the step; with a policy that weighs tokens
+        over its tokens, `w` being the product of both weights and 0 where nothing is learned. The sum of the
+        weights is known here where a step is one micro-batch. Otherwise it takes the last one's losses: until
+        then the number of samples (or tokens) stands in its place, and `normalise` mends the gradients. The
+        value is scaled by `world`, because data-parallel wrappers average gradients over ranks.
 
         Args:
             single: losses of tokens in nats, `[b, seq_len]`, with their graph (`losses.linear_token_losses`).
@@ -257,20 +280,36 @@ class Feed:
         everyone = self.measures.gather(losses.detach().double().cpu().numpy(), len(batch.world_samples))
         check_finite(everyone, batch)
         weights = self._weights(batch, everyone)
-        low, high = self._slice(len(batch.world_samples))
-        batch.weights = weights[low:high]
         tokens = single.detach().double().cpu().numpy() if self.needs.tokens or self._weighs_tokens else None
+        low, high = self._slice(len(batch.world_samples))
+        # A step of one micro-batch knows its denominator; bit for bit the plain mean where all weights are 1.
+        whole = self.accumulate == 1
         if tokens is not None and self._weighs_tokens:
             of_tokens = self._token_weights(batch, tokens, weights)
             weights = of_tokens.mean(1)
-            batch.weights = weights[low:high]
+            of_tokens = of_tokens / weights.mean() if whole else of_tokens
             factors = torch.as_tensor(of_tokens[low:high], dtype=losses.dtype, device=losses.device)
             value = (factors * single).sum() * (self.world / (self.batch * self.seq_len))
         else:
-            factors = torch.as_tensor(batch.weights, dtype=losses.dtype, device=losses.device)
+            scaled = weights / weights.mean() if whole else weights
+            factors = torch.as_tensor(scaled[low:high], dtype=losses.dtype, device=losses.device)
             value = (factors * losses).sum() * (self.world / self.batch)
+        weights = weights / weights.mean() if whole else weights
+        batch.weights = weights[low:high]
         self._close(batch, everyone, weights, tokens)
         return value
+
+    def normalise(self, parameters: Iterable[Tensor]) -> None:
+        """Divide the gradients of a finished step by the mean weight of its samples; nothing where it is 1.
+
+        Call it after the last backward pass and before clipping and `optimizer.step()`. It is needed only
+        where weights meet several micro-batches; the feed refuses to go on when it was needed and forgotten.
+        """
+        if self._factor != 1.0:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self._factor)
+        self._factor = 1.0
 
     @property
     def _patient(self) -> bool:
@@ -314,6 +353,7 @@ class Feed:
                 for t, a in self._scheduled.items()
             ],
             "policy": self.policy.state_dict(),
+            "visits": None if self._visits is None else self._visits.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,13 +366,15 @@ class Feed:
                 )  # fmt: skip
         self.policy.load_state_dict(state["policy"])
         self._stream.moved(Position.load(state))
+        if self._visits is not None:
+            self._visits.load_state_dict(state["visits"])
         self._step, self._micro = state["step"], 0
         self._scheduled = {
             t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), keep, probe)
             for t, mixture, keep, probe in state["scheduled"]
         }
         self._open, self._window, self._seen, self._trained = None, [], [], None
-        self._pending = None
+        self._pending, self._factor = None, 1.0
         self._offered, self._heldout = 0, None
         self.measures.forget()
 
@@ -356,6 +398,8 @@ class Feed:
             raise WorkFailed(
                 "the policy's mixture is no probability", where=f"step {step}", got=mixture.tolist()
             )
+        if self._visits is not None:
+            mixture = self._visits.left(mixture)
         return Actions(mixture, actions.keep, actions.probe)
 
     def _plan(self, step: int) -> tuple[Array, int]:
@@ -401,15 +445,17 @@ class Feed:
         scored = Scored(batch.step, batch.world_groups, losses, reference, columns)
         weights = np.asarray(weigher.weigh(scored))
         check_weights(weights, losses.shape, batch.step)
-        return weights * (len(weights) / weights.sum())
+        return weights
 
     @property
     def _weighs_tokens(self) -> bool:
         return self.policy.owner("token") is not None
 
     def _token_weights(self, batch: Batch, tokens: Array, weights: Array) -> Array:
-        """Weight of each token of the global micro-batch, `[n, seq_len]`, mean 1."""
-        everyone = self.measures.gather(tokens, len(batch.world_samples))
+        """Weight of each token of the global micro-batch, `[n, seq_len]`; 0 where nothing is learned."""
+        learned = (batch.targets != IGNORE).cpu().numpy()
+        everyone = self.measures.gather(np.where(learned, tokens, np.nan), len(batch.world_samples))
+        learned, everyone = np.isfinite(everyone), np.nan_to_num(everyone)
         reference = np.full(everyone.shape, np.nan)
         if self.needs.tokens:
             reference = self.measures.gather(self.measures.token_references(batch.samples), len(everyone))
@@ -417,10 +463,10 @@ class Feed:
             self.policy.weigh_tokens(ScoredTokens(batch.step, batch.world_groups, everyone, reference))
         )
         check_weights(of_tokens, everyone.shape, batch.step)
-        product = weights[:, None] * of_tokens
+        product = weights[:, None] * of_tokens * learned
         if not product.any():
             raise WorkFailed("all tokens have weight 0", where=f"step {batch.step}")
-        return product * (product.size / product.sum())
+        return product
 
     def _check_open(self, batch: Batch) -> None:
         if self._open is not batch:
@@ -436,6 +482,8 @@ class Feed:
         self._open = None
         if losses is not None and weights is not None:
             self._window.append((batch.world_samples, batch.world_groups, losses, weights))
+            if self._visits is not None:
+                self._visits.add(batch.world_samples)
             if len(self._seen) < self._micro + 1:
                 # Without candidates the batch itself is an unbiased sample of each domain.
                 reference = np.full(len(losses), np.nan)
@@ -457,6 +505,9 @@ class Feed:
             samples, groups, losses, weights = (
                 np.concatenate(parts) for parts in zip(*self._window, strict=True)
             )
+            mean = float(weights.mean())
+            if self.accumulate > 1 and mean != 1.0:
+                weights, self._factor = weights / mean, 1.0 / mean
             self._trained = Trained(
                 self._step,
                 samples,
@@ -479,9 +530,6 @@ class Feed:
         groups, losses, reference, excess = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
         size = len(self.groups)
         counts = np.bincount(groups, minlength=size).astype(np.float64)
-        means: list[Array] = []
-        for values in (losses, reference, excess):
-            total = np.bincount(groups, weights=values, minlength=size)
-            means.append(np.divide(total, counts, out=np.full(size, np.nan), where=counts > 0))
+        means = [group_means(values, groups, counts) for values in (losses, reference, excess)]
         above = means[2] if self.needs.tokens else None
         return Signals(self._step, counts, means[0], means[1], self.seq_len, above, self._heldout)

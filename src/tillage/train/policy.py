@@ -211,13 +211,14 @@ class Policy(Spec):
         return type(self).observe is not Policy.observe or bool(self.factors - {"mix"})
 
     def weigh(self, batch: Scored) -> Array:
-        """Non-negative weight of each sample; the feed scales them to mean 1. Only for the factor "weigh"."""
+        """Non-negative weight of each sample, on one scale for all micro-batches: the feed divides by their sum
+        over the step. Only for the factor "weigh"."""
         raise UserError(f"policy {self.name!r} does not weigh", expected="a weigh method")
 
     def weigh_tokens(self, batch: ScoredTokens) -> Array:
         """Non-negative weight of each token, `[n, tokens]`. Only for the factor "token".
 
-        The feed scales the product with the samples' weights to mean 1.
+        The feed divides the product with the samples' weights by its sum over the step.
         """
         raise UserError(f"policy {self.name!r} does not weigh tokens", expected="a weigh_tokens method")
 

@@ -20,6 +20,10 @@ from tillage.train.tokens import Ints, Samples
 _GROUP_STREAM, _ORDER_STREAM = 1, 2
 
 
+class UsedUp(UserError):
+    """No domain of the mixture may be trained on any more."""
+
+
 @dataclass(frozen=True)
 class Position:
     """How far a stream is: draws made, and samples taken from each group."""
@@ -52,7 +56,8 @@ class Stream:
     Args:
         active: groups of `cut` to draw from.
         sizes: samples of each of them to draw from, the first ones, at least 1.
-        max_visits: a group whose samples were drawn so often is left out of the next micro-batches.
+        max_visits: a group whose samples were drawn so often is left out of the next micro-batches; for feeds
+            that train on all that they draw.
         pin: whether to read into memory that a GPU can copy from by itself.
     """
 
@@ -123,9 +128,14 @@ class Stream:
             return mixture
         left = np.where(position.cursors < self.max_visits * self.sizes, mixture, 0.0)
         if not left.any():
-            raise UserError(
-                "every domain of the mixture was visited as often as it may be",
-                got=f"max_visits {self.max_visits}",
-                hint="train on fewer tokens, prepare more data, or allow more visits",
-            )  # fmt: skip
+            raise used_up(self.max_visits)
         return left
+
+
+def used_up(most: float | None) -> UsedUp:
+    """What to say when no domain of the mixture may be trained on any more."""
+    return UsedUp(
+        "every domain of the mixture was trained on as often as it may be",
+        got=f"max_visits {most}",
+        hint="train on fewer tokens, prepare more data, or allow more visits",
+    )

@@ -266,6 +266,7 @@ class Run:
             batch = self.feed.select(self.forward, self.feed.next(), self.losses)
             with gradients_meet(self.net, micro == self.spec.accumulate - 1):
                 self.feed.reduce(self.losses(batch), batch).backward()
+        self.feed.normalise(self.model.parameters())
         return nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.optim.clip)
 
     def _spike(self, step: int, loss: float, checkpoints: Checkpoints | None) -> None:
