@@ -54,8 +54,8 @@ def watch(store: TokenStore, rank: int, world: int, policy: Policy) -> tuple[dic
 def weighted_gradient(store: TokenStore, rank: int, world: int, accumulate: int) -> list[float]:
     """This rank's gradient of a step whose samples weigh differently, as the optimizer would get it."""
     feed = Feed(
-        store, ColumnWeight(column="score", low=0.05, high=1.0), batch_tokens=8 * 32, seq_len=32, seed=3, rank=rank,
-        world=world, accumulate=accumulate,
+        store, ColumnWeight(column="score", low=0.05, high=1.0), batch_tokens=8 * 32, seq_len=32, seed=3,
+        rank=rank, world=world, accumulate=accumulate,
     )  # fmt: skip
     model = nn.Embedding(store.tokenizer.vocab, store.tokenizer.vocab)
     nn.init.normal_(model.weight, generator=torch.Generator().manual_seed(0))

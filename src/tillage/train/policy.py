@@ -211,8 +211,10 @@ class Policy(Spec):
         return type(self).observe is not Policy.observe or bool(self.factors - {"mix"})
 
     def weigh(self, batch: Scored) -> Array:
-        """Non-negative weight of each sample, on one scale for all micro-batches: the feed divides by their sum
-        over the step. Only for the factor "weigh"."""
+        """Non-negative weight of each sample, on one scale for all micro-batches. Only for the factor "weigh".
+
+        The feed divides by the sum of the weights over the step.
+        """
         raise UserError(f"policy {self.name!r} does not weigh", expected="a weigh method")
 
     def weigh_tokens(self, batch: ScoredTokens) -> Array:

@@ -63,7 +63,7 @@ class TrainSpec(Spec):
     peak_tflops: float | None = Field(default=None, gt=0)
     """Of one device, for the share of it that is used; known for common GPUs."""
     max_visits: float | None = Field(default=None, gt=0)
-    """Times that the samples of a domain may be offered before the others take its share."""
+    """Times that a sample may be trained on; the best of a selection then give way to the next best."""
     threads: int = Field(default=1, ge=1)
     eval_every: int = Field(default=0, ge=0)
     """Steps between evaluations; 0: only at the end."""
