@@ -211,7 +211,7 @@ class Policy(Spec):
         return type(self).observe is not Policy.observe or bool(self.factors - {"mix"})
 
     def weigh(self, batch: Scored) -> Array:
-        """Non-negative weight of each sample, on one scale for all micro-batches. Only for the factor "weigh".
+        """Non-negative weight of each sample, on one scale for all batches. Only for the factor "weigh".
 
         The feed divides by the sum of the weights over the step.
         """
