@@ -79,13 +79,14 @@ def watch_both(store: TokenStore, rank: int, world: int) -> dict[str, Any]:
     return seen
 
 
-def run_rank(folder: str, rank: int, world: int, out: str) -> None:
+def run_rank(folder: str, rank: int, world: int, out: str, spec: TrainSpec | None) -> None:
+    """What `watch_both` sees and the losses of a run; with `spec` only the losses of that run."""
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), GLOO_SOCKET_IFNAME="lo")
     shared = dist.FileStore(str(Path(out) / "rendezvous"), world)
     dist.init_process_group("gloo", store=shared, rank=rank, world_size=world)
     store = TokenStore.open(folder)
-    seen = watch_both(store, rank, world)
-    seen["losses"] = train(SPEC, store, {}).losses
+    seen = watch_both(store, rank, world) if spec is None else {}
+    seen["losses"] = train(spec or SPEC, store, {}).losses
     Path(out, f"rank-{rank}.json").write_text(json.dumps(seen))
     dist.destroy_process_group()

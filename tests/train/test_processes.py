@@ -17,7 +17,7 @@ from tillage.core.errors import UserError, WorkFailed
 from tillage.core.events import Event, EventLog, Overhead, TrainStep
 from tillage.train.evaluate import Target
 from tillage.train.model import ModelSpec
-from tillage.train.policies import Odm, Proportional, RhoSelect
+from tillage.train.policies import Ado, LinUpper, Odm, Proportional, RhoSelect
 from tillage.train.policy import Chain
 from tillage.train.pool import Task, train_many
 from tillage.train.reference import ReferenceSpec
@@ -31,14 +31,14 @@ SPEC = TrainSpec(
 )  # fmt: skip
 
 
-def ranks(store: TokenStore, world: int, folder: Path) -> list[dict[str, Any]]:
+def ranks(store: TokenStore, world: int, folder: Path, spec: TrainSpec | None = None) -> list[dict[str, Any]]:
     """What each of `world` gloo processes saw."""
     folder.mkdir()
     # The fork server imports torch once for all ranks; each rank is a process of its own.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tillage.train.trainer"])
     children = [
-        context.Process(target=run_rank, args=(str(store.folder), rank, world, str(folder)))
+        context.Process(target=run_rank, args=(str(store.folder), rank, world, str(folder), spec))
         for rank in range(world)
     ]
     for child in children:
@@ -77,6 +77,25 @@ def test_one_two_and_four_processes_see_the_same_global_sequence(store: TokenSto
         # And they train the same model: gradients are averaged, the loss is normalised once.
         assert all(seen["losses"] == several[0]["losses"] for seen in several)
         assert several[0]["losses"] == pytest.approx(single.losses, rel=1e-3)
+
+
+def test_with_the_same_passes_several_processes_train_to_the_last_bit(
+    store: TokenStore, tmp_path: Path
+) -> None:
+    """Products in bf16 depend on their shapes, and so on how many processes share a batch."""
+    spec = SPEC.model_copy(
+        update={
+            "passes": 2,
+            "dtype": "bf16",
+            "policy": Chain(Ado(start_step=2, ignore=0, every=1), LinUpper()),
+        }
+    )
+    single = train(spec, store, {})
+    assert single.losses != train(spec.model_copy(update={"passes": 1}), store, {}).losses
+    several = ranks(store, 2, tmp_path / "two", spec)
+    assert all(seen["losses"] == single.losses for seen in several)
+    with pytest.raises(UserError, match="passes do not divide"):
+        train(spec.model_copy(update={"passes": 3}), store, {})
 
 
 def test_the_pool_gives_the_results_of_single_runs_in_order(store: TokenStore, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class TrainSpec(Spec):
             "compile",
             "recompute",
             "parallel",
+            "passes",
             "peak_tflops",
         }
     )
@@ -59,6 +60,12 @@ class TrainSpec(Spec):
     """Whether tokens attend within their own document only."""
     parallel: Kind = "ddp"
     """Under torchrun: ddp copies the model to each process, fsdp shards it."""
+    passes: int | None = Field(default=None, ge=1)
+    """Forward passes that a micro-batch is cut into, over all processes; one for each process by default.
+
+    With `passes: 4` one, two and four processes multiply matrices of the same shapes, and what they compute
+    differs by the order of the sums of gradients alone.
+    """
     spikes: SpikeGuard | None = None
     peak_tflops: float | None = Field(default=None, gt=0)
     """Of one device, for the share of it that is used; known for common GPUs."""

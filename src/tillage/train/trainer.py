@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,11 @@ def train(
             hint="set checkpoint_every, and give a work folder",
         )  # fmt: skip
     dtype = pick_dtype(spec.dtype, device.type)
+    if spec.passes is not None and (spec.passes % world or spec.batch % (spec.passes * spec.accumulate)):
+        raise UserError(
+            "the passes do not divide", where="passes", got=f"{spec.passes} passes, {world} processes",
+            expected=f"a multiple of the processes, and a divisor of the {spec.batch} samples of a step",
+        )  # fmt: skip
     where = f"arm {spec.arm}, seed {spec.seed}"
     with together(where, world):
         reference, values = _reference(spec, store, targets, dtype, cache or workdir, device)
@@ -225,8 +231,20 @@ class Run:
 
     def losses(self, batch: Batch) -> Tensor:
         """Losses of a batch's tokens in nats, `[b, seq_len]`."""
-        with precision(self.dtype, self.device.type):
-            return self.net(batch.input_ids, batch.targets, batch.spans)
+        return torch.cat(self.parts(batch))
+
+    def parts(self, batch: Batch) -> list[Tensor]:
+        """The same by forward pass: this process's share of the `passes` of the global micro-batch."""
+        mine = max((self.spec.passes or 1) // self.world, 1)
+        first, total, count = self.feed.rank * mine, mine * self.world, len(batch.world_samples)
+        cuts = [(first + i) * count // total - first * count // total for i in range(mine + 1)]
+        found: list[Tensor] = []
+        for low, high in pairwise(cuts):
+            spans = None if batch.spans is None else batch.spans[low:high]
+            # A region of autocast each: within one, gradients of a weight would be added in bf16.
+            with precision(self.dtype, self.device.type):
+                found.append(self.net(batch.input_ids[low:high], batch.targets[low:high], spans))
+        return found
 
     def loop(self, checkpoints: Checkpoints | None, rank: int) -> None:
         spec, steps = self.spec, self.spec.steps()
@@ -265,9 +283,26 @@ class Run:
         for micro in range(self.spec.accumulate):
             batch = self.feed.select(self.forward, self.feed.next(), self.losses)
             with gradients_meet(self.net, micro == self.spec.accumulate - 1):
-                self.feed.reduce(self.losses(batch), batch).backward()
+                self.backward(batch)
         self.feed.normalise(self.model.parameters())
         return nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.optim.clip)
+
+    def backward(self, batch: Batch) -> None:
+        """Gradients of one micro-batch."""
+        parts = self.parts(batch)
+        if len(parts) == 1:
+            self.feed.reduce(parts[0], batch).backward()
+            return
+        # What the loss asks of each token's loss first; then each pass by itself, as processes would do it.
+        leaf = torch.cat([part.detach() for part in parts]).requires_grad_()
+        self.feed.reduce(leaf, batch).backward()
+        assert leaf.grad is not None
+        asked = leaf.grad.split([len(part) for part in parts])
+        if self.world == 1:
+            for part, grad in zip(parts, asked, strict=True):
+                part.backward(grad)
+        else:  # these wrappers expect one backward pass
+            torch.autograd.backward(parts, asked)
 
     def _spike(self, step: int, loss: float, checkpoints: Checkpoints | None) -> None:
         """Do what the guard says instead of an update."""

@@ -221,6 +221,8 @@ class Ado(Mix):
 
     def _refit(self) -> None:
         s = self.state
+        if not s["history"]:
+            return  # all steps so far were to be left out
         tokens = np.asarray([p[1] for p in s["history"]])
         losses = np.asarray([p[2] for p in s["history"]])
         weights = np.asarray([p[3] for p in s["history"]])
