@@ -142,7 +142,7 @@ class DomainQuota(Corpus):
         return {"over_quota": col("over_quota")}
 
 
-class _Marked(Corpus):
+class Marked(Corpus):
     """Base: `fit` decides which rows go, and one column says so."""
 
     column_name: ClassVar[str]
@@ -167,7 +167,7 @@ class _Marked(Corpus):
 
 
 @operator
-class TemperatureSample(_Marked):
+class TemperatureSample(Marked):
     """Flatten the shares of domains, p to p^(1/T), by dropping rows of the large ones, chosen by hash.
 
     The domain that would grow most is kept whole and sets the size of the others: no row is repeated. Domains
@@ -216,7 +216,7 @@ class TemperatureSample(_Marked):
 
 
 @operator
-class TopK(_Marked):
+class TopK(Marked):
     """Keep the k rows of each domain (or other group) with the highest values of a column.
 
     Rows without a value come last; among equals a hash of the id decides. A measurement of `text_stats` is
