@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tillage.core.errors import UserError
-from tillage.train.reference import atomic_file
+from tillage.core.workspace import atomic_file
 
 _NAME = re.compile(r"step-(\d+)\.pt")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tillage.core.errors import UserError
 from tillage.core.spec import Spec
+from tillage.core.workspace import atomic_file
+from tillage.train.causal import CausalModel
 from tillage.train.losses import linear_token_losses
 
 
@@ -135,10 +138,8 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class GPT(nn.Module):
-    """Token ids `int64[b, t]` (t up to `seq_len`) -> logits `[b, t, vocab]`, or losses given targets.
-
-    Same seed, same weights.
+class GPT(CausalModel):
+    """The model of a `ModelSpec`. Same seed, same weights.
 
     Attributes:
         recompute: whether the backward pass computes the blocks again instead of keeping what is in them.
@@ -188,6 +189,36 @@ class GPT(nn.Module):
         x = self.norm(x)
         output = self.embedding.weight if self.head is None else self.head.weight
         return F.linear(x, output) if targets is None else linear_token_losses(x, output, targets)  # pyright: ignore[reportCallIssue]
+
+    def layers(self) -> list[nn.Module]:
+        return list(self.blocks)
+
+    def tables(self) -> list[nn.Parameter]:
+        return [*self.embedding.parameters(), *([] if self.head is None else self.head.parameters())]
+
+    def recomputes(self) -> None:
+        self.recompute = True
+
+    def save(self, folder: Path) -> None:
+        """As `folder/model.pt`."""
+        with atomic_file(folder / "model.pt") as out:
+            torch.save(
+                {
+                    "spec": self.spec.model_dump(mode="json"),
+                    "vocab": self.vocab,
+                    "seq_len": self.seq_len,
+                    "model": self.state_dict(),
+                },
+                out,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> GPT:
+        """What `save` wrote."""
+        saved = torch.load(path, weights_only=True)
+        model = cls(ModelSpec.load(saved["spec"], str(path)), saved["vocab"], saved["seq_len"])
+        model.load_state_dict(saved["model"])
+        return model.eval()
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())

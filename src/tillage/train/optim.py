@@ -11,6 +11,7 @@ from torch import nn
 
 from tillage.core.errors import UserError
 from tillage.core.spec import Spec
+from tillage.train.causal import CausalModel
 from tillage.train.parallel import load_whole_optimizer, whole_optimizer
 
 Schedule = Literal["wsd", "cosine"]
@@ -63,23 +64,27 @@ class Optimizer:
     is all that a CPU has.
     """
 
-    def __init__(self, model: nn.Module, spec: OptimSpec) -> None:
+    def __init__(self, model: CausalModel, spec: OptimSpec) -> None:
         self._model = model
         blocks: list[nn.Parameter] = []
         tables: list[nn.Parameter] = []
         vectors: list[nn.Parameter] = []
-        for name, p in model.named_parameters():
-            kind = vectors if p.ndim < 2 else tables if name.startswith(("embedding", "head")) else blocks
-            kind.append(p)
+        known = {id(p) for p in model.tables()}
+        for p in model.parameters():
+            if p.requires_grad:
+                (vectors if p.ndim < 2 else tables if id(p) in known else blocks).append(p)
         adam_groups: list[dict[str, Any]] = [
             {"params": vectors, "weight_decay": 0.0, "peak": spec.lr_embedding},
             {"params": tables, "weight_decay": 0.0, "peak": spec.lr_embedding},
         ]
         self._parts: list[torch.optim.Optimizer] = []
-        if spec.kind == "adamw":
-            adam_groups.append({"params": blocks, "weight_decay": spec.weight_decay, "peak": spec.lr})
-        else:
-            muon_group: dict[str, Any] = {"params": blocks, "peak": spec.lr}
+        # Muon is for matrices; what has more dimensions, as experts in one tensor, goes to AdamW.
+        matrices = [p for p in blocks if p.ndim == 2] if spec.kind == "muon" else []
+        others = [p for p in blocks if p.ndim > 2] if spec.kind == "muon" else blocks
+        if others:
+            adam_groups.append({"params": others, "weight_decay": spec.weight_decay, "peak": spec.lr})
+        if matrices:
+            muon_group: dict[str, Any] = {"params": matrices, "peak": spec.lr}
             self._parts.append(
                 torch.optim.Muon(
                     [muon_group],
@@ -89,7 +94,11 @@ class Optimizer:
                     adjust_lr_fn="match_rms_adamw",
                 )
             )
-        self._parts.append(torch.optim.AdamW(adam_groups, lr=spec.lr, betas=(0.9, spec.beta2), fused=True))
+        adam_groups = [group for group in adam_groups if group["params"]]
+        if adam_groups:
+            self._parts.append(
+                torch.optim.AdamW(adam_groups, lr=spec.lr, betas=(0.9, spec.beta2), fused=True)
+            )
 
     def step(self, factor: float) -> None:
         """One update at `factor` times the peak learning rates; gradients are cleared."""

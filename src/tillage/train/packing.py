@@ -126,6 +126,7 @@ def write_store(
         "format": FORMAT,
         "fingerprint": content.hexdigest()[:16],
         "tokenizer": tokenizer.fingerprint,
+        "eos": tokenizer.eos_text,
         "dtype": dtype.name,
         "documents": table.num_rows,
         "tokens": int(length.sum()),

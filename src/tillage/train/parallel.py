@@ -7,6 +7,7 @@ import atexit
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from tillage.core.errors import UserError, WorkFailed
+from tillage.train.causal import CausalModel
 
 Kind = Literal["ddp", "fsdp"]
 TIMEOUT = timedelta(seconds=50)
@@ -117,19 +119,24 @@ def together(where: str, world: int) -> Generator[None]:
         ) from error  # fmt: skip
 
 
-def whole_model(model: nn.Module) -> dict[str, Any]:
-    """Weights by name, unsharded, on the CPU; every process must call it, rank 0 gets them all."""
+def whole_model(model: CausalModel) -> dict[str, Any]:
+    """Weights by name, unsharded, on the CPU, without those that are frozen; every process must call it, rank
+    0 gets them all."""
     if isinstance(model, FSDPModule):
-        return get_model_state_dict(model, options=_FULL)
-    return {name: value.detach().cpu() for name, value in model.state_dict().items()}
+        return model.trained_state(get_model_state_dict(model, options=_FULL))
+    return {name: value.detach().cpu() for name, value in model.trained_state(model.state_dict()).items()}
 
 
-def load_whole_model(model: nn.Module, state: dict[str, Any]) -> None:
+def load_whole_model(model: CausalModel, state: dict[str, Any]) -> None:
     """The inverse of `whole_model`; every process has `state`."""
+    wanted = set(model.trained_state(dict.fromkeys(model.state_dict())))
+    if wanted != set(state):
+        odd = sorted(wanted ^ set(state))
+        raise UserError("these weights belong to another model", got=f"{len(odd)} names differ: {odd[:3]}")
     if isinstance(model, FSDPModule):
-        set_model_state_dict(model, state, options=_FULL)
+        set_model_state_dict(model, state, options=replace(_FULL, strict=False))
     else:
-        model.load_state_dict(state)
+        model.load_state_dict(state, strict=False)
 
 
 def whole_optimizer(model: nn.Module, part: torch.optim.Optimizer) -> dict[str, Any]:

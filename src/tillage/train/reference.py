@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from tillage.core.spec import Spec, fingerprint
+from tillage.core.workspace import atomic_file
 from tillage.train.draw import permute
 from tillage.train.evaluate import Target
 from tillage.train.model import GPT, ModelSpec
@@ -202,17 +201,3 @@ def reference_losses(
     if values is not None:
         losses.load(values)
     return losses, values
-
-
-@contextmanager
-def atomic_file(path: Path) -> Generator[IO[bytes]]:
-    """A file that appears at `path` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with draft.open("wb") as out:
-            yield out
-        draft.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            draft.unlink()

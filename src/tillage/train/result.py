@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from tillage.core.spec import fingerprint
 from tillage.core.workspace import write_atomic
-from tillage.train.model import GPT, ModelSpec
-from tillage.train.reference import atomic_file
+from tillage.train.causal import CausalModel
 from tillage.train.spec import TrainSpec
 
 
@@ -47,7 +45,7 @@ class TrainResult:
     domain_losses: list[dict[str, float]]
     trained: pa.Table = field(repr=False)
     documents: pa.Table = field(repr=False)
-    model: GPT = field(repr=False)
+    model: CausalModel = field(repr=False)
     dtype: str = "fp32"
     mfu: float | None = None
 
@@ -59,19 +57,10 @@ class TrainResult:
 
 
 def save_result(result: TrainResult, spec: TrainSpec, folder: Path) -> None:
-    """Write `model.pt`, `trained.parquet`, `documents.parquet` and `result.json`."""
+    """Write the model, `trained.parquet`, `documents.parquet` and `result.json`."""
     pq.write_table(result.trained, folder / "trained.parquet", compression="zstd")
     pq.write_table(result.documents, folder / "documents.parquet", compression="zstd")
-    with atomic_file(folder / "model.pt") as out:
-        torch.save(
-            {
-                "spec": result.model.spec.model_dump(mode="json"),
-                "vocab": result.model.vocab,
-                "seq_len": result.model.seq_len,
-                "model": result.model.state_dict(),
-            },
-            out,
-        )
+    result.model.save(folder)
     summary = {
         "spec": spec.model_dump(mode="json"),
         "fingerprint": fingerprint(spec.canonical()),
@@ -84,11 +73,3 @@ def save_result(result: TrainResult, spec: TrainSpec, folder: Path) -> None:
         "domain_losses": result.domain_losses,
     }
     write_atomic(folder / "result.json", json.dumps(summary, ensure_ascii=False) + "\n")
-
-
-def load_model(path: Path) -> GPT:
-    """The model that `save_result` wrote, ready to evaluate."""
-    saved = torch.load(path, weights_only=True)
-    model = GPT(ModelSpec.load(saved["spec"], str(path)), saved["vocab"], saved["seq_len"])
-    model.load_state_dict(saved["model"])
-    return model.eval()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tillage.core.spec import Spec
+from tillage.train.hf import HfModel
 from tillage.train.model import ModelSpec
+from tillage.train.models import AnyModel, parse_model
 from tillage.train.optim import OptimSpec
 from tillage.train.parallel import Kind
 from tillage.train.policies import Proportional
@@ -38,13 +40,14 @@ class TrainSpec(Spec):
 
     arm: str = "train"
     """Name of the run in events and tables."""
-    model: ModelSpec = ModelSpec()
+    model: AnyModel = ModelSpec()
     seq_len: int = Field(default=256, ge=8)
     batch: int = Field(default=4, ge=1)
     """Samples in an optimiser step, over all ranks and micro-batches."""
     accumulate: int = Field(default=1, ge=1)
     tokens: int = Field(default=200_000, ge=1)
     optim: OptimSpec = OptimSpec()
+    """Where the model is Hugging Face's and nothing is said: AdamW at 2e-5, with LoRA at 2e-4."""
     seed: int = Field(default=0, ge=0)
     policy: AnyPolicy = Proportional()
     prefetch: int = Field(default=1, ge=0)
@@ -78,6 +81,25 @@ class TrainSpec(Spec):
     checkpoint_every: int = Field(default=0, ge=0)
     """Steps between checkpoints (in the work folder); 0: none."""
     keep_checkpoints: int = Field(default=2, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fine_tuning(cls, data: Any) -> Any:
+        """The rates of a fresh small model would ruin a trained one."""
+        if not isinstance(data, dict) or "optim" in data or "model" not in data:
+            return data
+        model = parse_model(data["model"])
+        if not isinstance(model, HfModel):
+            return data
+        lr = 2e-5 if model.lora is None else 2e-4
+        return {**data, "optim": OptimSpec(kind="adamw", lr=lr, lr_embedding=lr, weight_decay=0.0)}
+
+    def canonical(self) -> Any:
+        """Without the folder of a model: a run knows the model by what is in it."""
+        value = super().canonical()
+        if isinstance(self.model, HfModel):
+            value["model"]["hf"] = ""
+        return value
 
     def steps(self) -> int:
         """Optimiser steps that the budget allows, at least one."""

@@ -24,18 +24,23 @@ class Tokenizer:
     """Byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909; bytes as in GPT-2). Any text can be encoded.
 
     The text of the end-of-text token inside a document is encoded as ordinary bytes.
+
+    Args:
+        eos: the end-of-text token of this tokenizer.
     """
 
-    def __init__(self, bpe: Bpe) -> None:
+    def __init__(self, bpe: Bpe, eos: str = EOS) -> None:
         self._bpe = bpe
         self._bpe.encode_special_tokens = True
         self.json = bpe.to_str()
-        self.fingerprint = hashlib.sha256(self.json.encode()).hexdigest()[:16]
+        self.eos_text = eos
+        said = self.json if eos == EOS else self.json + eos
+        self.fingerprint = hashlib.sha256(said.encode()).hexdigest()[:16]
         self.vocab: int = bpe.get_vocab_size()
-        eos = bpe.token_to_id(EOS)
-        if eos is None:
-            raise UserError("the tokenizer has no end-of-text token", expected=EOS)
-        self.eos: int = eos
+        end = bpe.token_to_id(eos)
+        if end is None:
+            raise UserError("the tokenizer has no end-of-text token", expected=eos)
+        self.eos: int = end
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab: int = 2048) -> Tokenizer:
@@ -57,21 +62,21 @@ class Tokenizer:
         return cls(bpe)
 
     @classmethod
-    def load(cls, path: Path) -> Tokenizer:
+    def load(cls, path: Path, eos: str = EOS) -> Tokenizer:
         """Read the JSON file that `save` wrote (the format of Hugging Face `tokenizers`)."""
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise UserError("cannot read the tokenizer", where=path, got=error.strerror) from error
-        return cls.from_json(text, where=str(path))
+        return cls.from_json(text, str(path), eos)
 
     @classmethod
-    def from_json(cls, text: str, where: str = "tokenizer") -> Tokenizer:
+    def from_json(cls, text: str, where: str = "tokenizer", eos: str = EOS) -> Tokenizer:
         try:
             bpe = Bpe.from_str(text)
         except Exception as error:  # tokenizers raises bare Exception for every fault
             raise UserError("this is no tokenizer", where=where, got=str(error)) from error
-        return cls(bpe)
+        return cls(bpe, eos)
 
     def save(self, path: Path) -> None:
         write_atomic(path, self.json)
@@ -82,7 +87,7 @@ class Tokenizer:
         sizes = np.zeros(self.vocab, dtype=np.int64)
         for token, index in self._bpe.get_vocab().items():
             # Byte-level BPE writes each byte as one character.
-            sizes[index] = 0 if token == EOS else len(token)
+            sizes[index] = 0 if token == self.eos_text else len(token)
         return sizes
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
@@ -94,4 +99,4 @@ class Tokenizer:
         return self._bpe.decode([int(i) for i in ids], skip_special_tokens=False)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (Tokenizer.from_json, (self.json,))
+        return (Tokenizer.from_json, (self.json, "tokenizer", self.eos_text))

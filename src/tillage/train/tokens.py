@@ -25,7 +25,7 @@ from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Tokenised
 from tillage.core.workspace import check_writable
 from tillage.train.packing import FORMAT, Floats, write_store
-from tillage.train.tokenizer import Ints, Tokenizer
+from tillage.train.tokenizer import EOS, Ints, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TokenStore:
                     expected=f"{size} bytes",
                     hint="write it again with `tillage tokenize`",
                 )
-        self.tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        self.tokenizer = Tokenizer.load(folder / "tokenizer.json", manifest.get("eos", EOS))
         dtype = np.dtype(manifest["dtype"])
         count: int = manifest["tokens"]
         self.tokens: npt.NDArray[Any] = (

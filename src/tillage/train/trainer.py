@@ -17,12 +17,14 @@ from tillage.core.errors import UserError, WorkFailed, nearest
 from tillage.core.events import Evaluated, EventLog, LossSpike, Overhead, TrainStep
 from tillage.core.workspace import check_writable
 from tillage.train.batch import Batch
+from tillage.train.causal import CausalModel
 from tillage.train.checkpoint import Checkpoints, read_checkpoint
 from tillage.train.evaluate import Target, bits_per_byte
 from tillage.train.feed import Feed
 from tillage.train.hardware import peak_flops, wait_for
+from tillage.train.hf import HfModel
 from tillage.train.history import History
-from tillage.train.model import GPT
+from tillage.train.models import build_model, load_model
 from tillage.train.optim import Optimizer
 from tillage.train.parallel import (
     gradients_meet,
@@ -36,7 +38,7 @@ from tillage.train.parallel import (
 from tillage.train.policy import as_chain
 from tillage.train.precision import pick_dtype, precision
 from tillage.train.reference import ReferenceLosses, reference_losses
-from tillage.train.result import TrainResult, load_model, save_result
+from tillage.train.result import TrainResult, save_result
 from tillage.train.signals.ahead import Setting, ahead_scores
 from tillage.train.spec import TrainSpec
 from tillage.train.spikes import SpikeWatch
@@ -110,7 +112,7 @@ def train(
             token_reference=None if reference is None else reference.tokens,
             scores=scores,
         )
-        model = GPT(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
+        model = build_model(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
         run = Run(spec, feed, model, History(feed.groups.names), dtype, device, world, targets, log)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
@@ -199,7 +201,7 @@ class Run:
 
     spec: TrainSpec
     feed: Feed
-    model: GPT
+    model: CausalModel
     history: History
     dtype: str
     device: torch.device
@@ -211,8 +213,9 @@ class Run:
 
     def __post_init__(self) -> None:
         spec = self.spec
-        self.model.recompute = spec.recompute
-        blocks = list(self.model.blocks)
+        if spec.recompute:
+            self.model.recomputes()
+        blocks = self.model.layers()
         if spec.compile and spec.parallel == "fsdp" and self.world > 1:
             for block in blocks:
                 block.compile()
@@ -222,6 +225,8 @@ class Run:
         self.optimizer = Optimizer(self.model, spec.optim)
         self.watch = SpikeWatch(spec.spikes) if spec.spikes is not None else None
         peak = spec.peak_tflops * 1e12 if spec.peak_tflops else peak_flops(self.device, self.dtype)
+        # What the weights began as: a checkpoint of LoRA does not hold them.
+        self.origin = {"model": spec.model.content()} if isinstance(spec.model, HfModel) else {}
         self.share_of_peak = None if peak is None else self.model.flops_per_token() / (peak * self.world)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -365,6 +370,7 @@ class Run:
             "trunk": self.spec.trunk(),
             "store": self.feed.store.fingerprint,
             "dtype": self.dtype,
+            **self.origin,
         }
 
     def save(self, checkpoints: Checkpoints, rank: int) -> None:
@@ -418,9 +424,10 @@ class Run:
         total = self.seconds + sum(ledger.get(k, 0.0) for k in before)
         trained = self.history.table()
         # The weights leave the device, and the other processes of a sharded model.
-        weights, final = whole_model(self.model), GPT(spec.model, self.model.vocab, spec.seq_len)
+        weights = whole_model(self.model)
+        final = build_model(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed)
         if weights:
-            final.load_state_dict(weights)
+            load_whole_model(final, weights)
         tokens = steps * spec.batch * spec.seq_len
         return TrainResult(
             arm=spec.arm,

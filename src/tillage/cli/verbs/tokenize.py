@@ -10,6 +10,7 @@ from tillage.cli.live import watch
 from tillage.data.dataset import Dataset
 from tillage.data.refs import open_ref
 from tillage.data.schema import DOMAIN, ID, TEXT
+from tillage.train.hf import hf_tokenizer
 from tillage.train.tokens import Tokenizer, TokenStore
 
 
@@ -30,7 +31,8 @@ def tokenize(
         dataset: a name in the workspace or a Delta table's folder, with @VERSION or @TAG for a version.
         version: the version to read, another way to say it; the newest if not given.
         store: the folder to write; below the workspace's stores if not given.
-        tokenizer: a tokenizer.json to use; without it one is learned from the dataset.
+        tokenizer: a tokenizer.json to use, or the folder of a Hugging Face model, for its own; without it one
+            is learned from the dataset.
         vocab: tokens of the vocabulary that is learned.
         learn_mb: megabytes of text to learn it from.
     """
@@ -42,9 +44,7 @@ def tokenize(
         return dry(f"tokenise {data.count()} rows of {data.path} version {data.version}", [folder])
     with watch(common.json) as log:
         bpe = (
-            Tokenizer.load(tokenizer)
-            if tokenizer
-            else Tokenizer.train(_texts(data, int(learn_mb * 1e6)), vocab)
+            _tokenizer(tokenizer) if tokenizer else Tokenizer.train(_texts(data, int(learn_mb * 1e6)), vocab)
         )
         source = {
             "dataset": str(data.path),
@@ -63,6 +63,10 @@ def tokenize(
         },
         [f"store: {folder}"],
     )
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    return hf_tokenizer(path) if path.is_dir() else Tokenizer.load(path)
 
 
 def _texts(data: Dataset, limit: int) -> Iterator[str]:

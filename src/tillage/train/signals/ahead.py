@@ -19,9 +19,10 @@ import torch
 
 from tillage.core.errors import UserError, nearest
 from tillage.core.spec import fingerprint
+from tillage.core.workspace import atomic_file
 from tillage.train.evaluate import Target
 from tillage.train.model import GPT
-from tillage.train.reference import ReferenceLosses, ReferenceSpec, atomic_file, train_reference
+from tillage.train.reference import ReferenceLosses, ReferenceSpec, train_reference
 from tillage.train.tokens import Floats, TokenStore
 
 
