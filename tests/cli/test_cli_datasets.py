@@ -76,3 +76,36 @@ def test_a_damaged_dataset_fails_the_check(
     done = tillage("datasets", "try", "--verify", "--workspace", "other")
     assert done.code == 1
     assert "is not what was written" in done.out
+
+
+def test_the_gate_refuses_and_names_the_items(
+    tmp_path: Path, tillage: Tillage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    leak = write_jsonl(tmp_path / "leak.jsonl", [{"text": f"alpha beta gamma {i} " * 9} for i in range(3)])
+    recipe = "name: gate\nsources: [{jsonl: {path: leak.jsonl}}]\nevaluation: [{against: exam.jsonl}]\n"
+    (tmp_path / "gate.yaml").write_text(recipe)
+    write_jsonl(tmp_path / "exam.jsonl", [{"text": "of something else, and long enough for a look"}])
+    assert tillage("run", "gate.yaml").code == 0
+    assert "evaluation sets: clean; exam.jsonl: 0 of 1" in tillage("datasets", "gate@0").out
+    write_jsonl(tmp_path / "exam.jsonl", [{"text": leak.read_text().splitlines()[1][10:-2]}])
+    done = tillage("run", "gate.yaml")
+    assert done.code == 2
+    assert "give evaluation items away" in done.err and "1 of 1 items of exam.jsonl" in done.err
+    assert tillage("datasets", "gate", "--json").last["versions"][0]["version"] == 0
+    run = next(r["run"] for r in tillage("runs", "--json").last["runs"] if r["status"] == "failed")
+    told = tillage("contamination", run, "--json").last
+    assert (told["sets"][0]["step"], told["items"][0]["item"], told["items"][0]["rows"]) == ("gate", 0, 1)
+    assert "alpha beta gamma 1" in tillage("contamination", run).out
+    (row,) = tillage("contamination", run, "--item", "0", "--json").last["rows"]
+    assert row["id"] == told["items"][0]["ids"][0]
+    assert "Contamination" in Path(tillage("report", run, "--json").last["report"]).read_text("utf-8")
+    (tmp_path / "gate.yaml").write_text(recipe + "contamination: mark\n")
+    assert tillage("run", "gate.yaml").code == 0
+    assert (
+        "evaluation sets: marked; exam.jsonl: 1 of 1 items hit by 1 rows" in tillage("datasets", "gate@1").out
+    )
+    (tmp_path / "gate.yaml").write_text(recipe.partition("evaluation")[0])
+    ran = tillage("run", "gate.yaml", "--json").last
+    assert "recipe names none" in tillage("datasets", "gate@2").out
+    assert "looked for no evaluation items" in tillage("contamination", ran["run"]).out

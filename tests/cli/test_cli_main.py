@@ -67,7 +67,7 @@ def test_every_verb_has_help_and_json(verb: str, tillage: Tillage) -> None:
     assert done.code == 0
     for option in ("--json", "--workspace"):
         assert option in done.out
-    writes = verb not in ("why", "ops", "runs", "diff", "datasets", "ask", "mcp")
+    writes = verb not in ("why", "contamination", "ops", "runs", "diff", "datasets", "ask", "mcp")
     assert ("--dry-run" in done.out) == writes
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tillage.kernels.containment import LEAST_NGRAMS, MAX_ITEMS, contained
 from tillage.kernels.likeness import count_features, likeness, log_ratio
 from tillage.kernels.overlap import common, matches, ngram_set, uncommon
 
@@ -122,6 +123,31 @@ def test_short_items_count_whole_and_tiny_ones_not():
     texts = ["please name the capital of chad now", "yes no no", "name the capital of"]
     assert shared(texts, known) == [1, 0, 0]
     assert shared(["a b c"], ngram_set(pa.array([], pa.string()))) == [0]
+
+
+@settings(max_examples=80, deadline=None)
+@given(reference.TEXTS, reference.TEXTS, st.integers(1, 4), st.sampled_from((0.1, 0.4, 1.0)))
+def test_contained_is_the_share_of_an_items_own_ngrams(items, texts, ngram, least):
+    known = ngram_set(pa.array(items, pa.large_string()), ngram, ngram)
+    of_item = [grams(t, ngram, ngram) if t is not None else set() for t in items]
+    held_by = Counter(gram for grams_of in of_item for gram in grams_of)
+    own = [{g for g in grams_of if held_by[g] <= MAX_ITEMS} for grams_of in of_item]
+    found = contained(pa.array(texts, pa.large_string()), known, least).to_pylist()
+    for text, pairs in zip(texts, found, strict=True):
+        windows = grams(text, ngram, ngram) if text is not None else set()
+        shares = {i: len(o & windows) / len(o) for i, o in enumerate(own) if len(o) >= LEAST_NGRAMS}
+        expected = [(i, s) for i, s in shares.items() if s >= least - 1e-9]
+        assert [(p["item"], p["share"]) for p in pairs] == [(i, pytest.approx(s)) for i, s in expected]
+
+
+def test_an_item_with_every_eighth_word_changed_is_found_and_the_template_of_all_is_not():
+    rng = random.Random(6)
+    template = "Read the question below with care and choose one of the four answers that follow it."
+    items = [f"{template} " + " ".join(str(rng.randrange(10**6)) for _ in range(30)) for _ in range(20)]
+    changed = [" ".join("other" if i % 8 == 7 else w for i, w in enumerate(t.split())) for t in items]
+    known = ngram_set(pa.array(items), 4, 4)
+    found = contained(pa.array([*changed, f"{template} What is it?"]), known, 0.4).to_pylist()
+    assert [[pair["item"] for pair in pairs] for pairs in found] == [*([i] for i in range(20)), []]
 
 
 def test_ngram_is_bounded():

@@ -14,13 +14,14 @@ from tillage.data.schema import BASE
 from tillage.ops.base import operators
 from tillage.ops.c4 import C4Lines, C4Quality
 from tillage.ops.conformance import execute
+from tillage.ops.decontaminate import Decontaminate
 from tillage.ops.dedup import ExactDedup, MinHashDedup
 from tillage.ops.gopher import GopherQuality, GopherRepetition
 from tillage.ops.language import Language, LanguageFilter
 from tillage.ops.rewrite import FixMojibake, HtmlToText, PiiMask, Truncate, UnicodeNormalise
 from tillage.ops.select import DomainQuota, Sample, share_budgets
 from tillage.ops.stats import MEASURES, TextStats
-from tillage.ops.target import Decontaminate, TargetLikeness
+from tillage.ops.target import TargetLikeness
 from tillage.ops.texts import read_texts
 from tillage.ops.where import Where
 
@@ -354,7 +355,8 @@ def test_decontaminate_reads_any_kind_of_file_and_is_known_by_its_content(tmp_pa
     assert Decontaminate(against=moved).fingerprint() == op.fingerprint()
     moved.write_text("another question that is asked\n")
     assert Decontaminate(against=moved).fingerprint() != op.fingerprint()
-    assert drops(Decontaminate(against=files["d.txt"], max_overlap=3), QUESTION) == [None]
+    assert drops(Decontaminate(against=files["d.txt"], max_overlap=3, near_share=0), QUESTION) == [None]
+    assert drops(Decontaminate(against=files["d.txt"], max_overlap=3), QUESTION) == ["near_copy"]
 
 
 def test_what_many_documents_share_is_boilerplate_and_gives_nothing_away(tmp_path):

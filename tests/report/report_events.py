@@ -151,6 +151,10 @@ def accounts(run: str, extra: bool) -> list[ev.Event]:
         out += [ev.Example(run, step, r, row_id(step + r), f"{HOSTILE} in {step}", False) for r in dropped]
         out.append(ev.Example(run, step, "", row_id(step), "Return the sum.\n\nArgs:\n  a: one", True))
         rows, size = rows - lost, left
+    ids = [row_id("a"), row_id("b")]
+    hit = {"item": 17, "item_text": HOSTILE, "rows": 2, "ngrams": 4, "share": None, "ids": ids}
+    out.append(ev.Contamination(run, "decontaminate", "search.jsonl", "0f", 300, 12, 240, 2, [hit]))
+    out.append(ev.Contamination(run, "gate", "search.jsonl", "0f", 300, 1, 3, 0, [{**hit, "share": 0.5}]))
     return out
 
 

@@ -28,6 +28,7 @@ VERBS = {
     "train": "Train a model on a token store with data policies.",
     "loop": "Plan, prepare, train, feed back and revise, in rounds, for a goal.",
     "report": "Write one self-contained HTML page from a run's event log.",
+    "contamination": "Name the evaluation items that a run's rows overlap with, and the rows.",
     "why": "Tell a row's whole life: origin, measurements, decisions, training.",
     "ask": "Answer a question about a run from its records, with row ids.",
     "undo": "Take the last change of a recipe back.",

@@ -146,6 +146,26 @@ class StepAccount(Event):
 
 
 @dataclass(frozen=True)
+class Contamination(Event):
+    """What rows have in common with the items of an evaluation file, as a step or the gate found it.
+
+    `step`: the step, or "gate" for the rows that are about to be committed. `content`: the file's
+    fingerprint. `hit` of `items` were found in `rows`; `boilerplate` more have in common with rows only what
+    very many rows hold. `worst`: of the items hit by most rows, place, text, rows, n-grams, share, ids.
+    """
+
+    run: str
+    step: str
+    against: str
+    content: str
+    items: int
+    hit: int
+    rows: int
+    boilerplate: int = 0
+    worst: list[Json] = field(default_factory=list[Json])
+
+
+@dataclass(frozen=True)
 class Example(Event):
     """One row, kept or dropped by a step, for a person to judge; `text` is an excerpt."""
 

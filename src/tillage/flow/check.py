@@ -62,6 +62,12 @@ def check(recipe: Recipe, inputs: bool = True, schema: pa.Schema | None = None) 
             except UserError as error:
                 message = f"source {number} ({source.name}): {error.what}: {error.got}"
                 findings.append(Finding("no_input", "", message, error.hint or ""))
+    for op in recipe.evaluation:
+        try:
+            op.items()
+        except UserError as error:
+            message = " ".join(str(x) for x in ("evaluation:", error.what, error.where, error.got) if x)
+            findings.append(Finding("invalid_parameter", "", message, error.hint or ""))
     try:
         columns = schema if schema is not None else raw_schema(recipe.sources)
     except UserError as error:

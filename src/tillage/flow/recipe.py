@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
@@ -21,6 +21,7 @@ from tillage.data.formats import Source, sources
 from tillage.data.schema import QUARANTINE_STEP
 from tillage.flow.places import Places, load_yaml
 from tillage.ops.base import Operator, operators
+from tillage.ops.decontaminate import Decontaminate
 
 S = TypeVar("S", bound=Spec)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -43,7 +44,9 @@ class Recipe(Spec):
 
     `dataset` is a name below the workspace's datasets or a path (with a separator); by default the recipe's
     name. `max_quarantine` is the share of records that may be unreadable. `seed` is given to each operator
-    that has a seed of its own left unset.
+    that has a seed of its own left unset. No version is committed whose rows overlap with one of the
+    `evaluation` sets (each with the fields of `decontaminate`); with `contamination: mark` it is, and its
+    lineage says so.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Recipe(Spec):
     steps: tuple[Step, ...] = ()
     dataset: str | None = None
     max_quarantine: float = Field(default=0.01, ge=0, le=1)
+    evaluation: tuple[Decontaminate, ...] = ()
+    contamination: Literal["refuse", "mark"] = "refuse"
 
     @field_validator("name")
     @classmethod
@@ -76,11 +81,15 @@ class Recipe(Spec):
         return tuple(named)
 
     def canonical(self) -> Any:
-        return {
+        steps = {
             "seed": self.seed,
             "sources": [source.canonical() for source in self.sources],
             "steps": [step.canonical() for step in self.steps],
         }
+        if not self.evaluation:
+            return steps
+        gate = [op.canonical() for op in self.evaluation]
+        return {**steps, "evaluation": gate, "contamination": self.contamination}
 
     def operator(self, step: Step) -> Operator:
         """The step's operator with the recipe's seed where it has a seed of its own left unset."""
@@ -112,6 +121,10 @@ class Recipe(Spec):
             out["dataset"] = self.dataset
         if self.max_quarantine != type(self).model_fields["max_quarantine"].default:
             out["max_quarantine"] = self.max_quarantine
+        if self.evaluation:
+            out["evaluation"] = [_given(op) for op in self.evaluation]
+        if self.contamination != "refuse":
+            out["contamination"] = self.contamination
         return out
 
     def to_yaml(self) -> str:
@@ -136,6 +149,10 @@ class Recipe(Spec):
         data["steps"] = [
             _parse_step(item, base, places.at("steps", i))
             for i, item in enumerate(_items(data.get("steps") or [], "steps", places))
+        ]
+        data["evaluation"] = [
+            load_at(Decontaminate, _absolute(Decontaminate, item, base), places.at("evaluation", i))
+            for i, item in enumerate(_items(data.get("evaluation") or [], "evaluation", places))
         ]
         dataset = data.get("dataset")
         if isinstance(dataset, str) and os.sep in dataset and base is not None:

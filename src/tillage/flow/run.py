@@ -19,6 +19,7 @@ from tillage import __version__
 from tillage.core.errors import UserError, WorkFailed
 from tillage.core.events import (
     Committed,
+    Contamination,
     EventLog,
     Example,
     Finished,
@@ -33,7 +34,7 @@ from tillage.data.dataset import Dataset
 from tillage.data.files import Inventory, versions
 from tillage.data.reader import plan
 from tillage.data.rows import LOSES_THE_REST
-from tillage.flow import engine
+from tillage.flow import contamination, engine
 from tillage.flow.accounts import ALIVE, account
 from tillage.flow.check import require
 from tillage.flow.compile import Stage, compile_stages
@@ -243,9 +244,11 @@ class _Run:
         schema = pa.schema([f for f in last.schema if not f.name.startswith("_")])
         digest = last.stats.digest
         rows, size = last.stats.alive, (last.stats.bytes.get(ALIVE) or [0])[-1]
+        told = self._contamination(stages, done)
         dataset = None
         if self.commit is not None:
-            dataset = (str(target), self._commit(target, last, schema, accounts, rows, size))
+            version = self._commit(target, last, schema, accounts, rows, size, told)
+            dataset = (str(target), version)
         result = RunResult(
             run=self.id,
             folder=self.folder,
@@ -297,8 +300,32 @@ class _Run:
             self.record["estimate"] = said
             self.log.emit(Note(said))
 
+    def _contamination(self, stages: list[Stage], done: list[Done]) -> list[Contamination]:
+        """What evaluation items were found in the rows; the gate shuts here, before anything is committed."""
+        found = contamination.of_steps(stages, done)
+        if self.commit is not None:
+            found += contamination.of_rows(self.recipe, done[-1].kept(), self.workspace.stages)
+        contamination.write(found, self.folder)
+        told = [one.told(self.id) for one in found]
+        for one in told:
+            self.log.emit(one)
+        self.record["contamination"] = [asdict(one) for one in told]
+        contamination.require_clean(self.recipe, told)
+        for one in told:
+            if one.step == contamination.GATE and one.hit:
+                text = f"{one.rows} rows hold something of {one.hit} of {one.items} items of {one.against}"
+                self.log.emit(Note(f"{text}; the lineage says so", "warning"))
+        return told
+
     def _commit(
-        self, target: Path, last: Done, schema: pa.Schema, accounts: list[StepAccount], rows: int, size: int
+        self,
+        target: Path,
+        last: Done,
+        schema: pa.Schema,
+        accounts: list[StepAccount],
+        rows: int,
+        size: int,
+        told: list[Contamination],
     ) -> int:
         lineage = {
             "run": self.id,
@@ -306,6 +333,7 @@ class _Run:
             "fingerprint": self.mark,
             "inputs": self.versions,
             "accounts": [asdict(step) for step in accounts],
+            "contamination": contamination.lineage(self.recipe, told),
             "digest": last.stats.digest,
             "rows": rows,
             "bytes": size,

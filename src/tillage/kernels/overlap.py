@@ -29,11 +29,18 @@ MAX_DOCUMENTS = 10
 
 @dataclass(frozen=True, eq=False)
 class NgramSet:
-    """Hashes of n-grams in an open-addressing table (0 is free), and the lengths that occur, ascending."""
+    """Hashes of n-grams in an open-addressing table (0 is free), and the lengths that occur, ascending.
+
+    The items that have the n-gram in place `i` of the table are `owners[ends[i]:ends[i + 1]]`, by their
+    place among the texts; `sizes` is how many distinct n-grams each item has.
+    """
 
     lengths: NDArray[np.int64]
     table: NDArray[np.uint64]
     count: int
+    ends: NDArray[np.int64]
+    owners: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
 
 @njit(nogil=True, cache=True)
@@ -46,6 +53,7 @@ def _collect(
     ngram: Int,
     min_words: Int,
     keys: NDArray[np.uint64],
+    items: NDArray[np.int64],
     lengths: NDArray[np.uint8],
 ) -> Int:
     hashes = np.empty(capacity(offsets, valid), np.uint64)
@@ -60,6 +68,7 @@ def _collect(
         lengths[length] = 1
         for i in range(words - length + 1):
             keys[count] = _key(hashes, i, length)
+            items[count] = row
             count += 1
     return count
 
@@ -73,13 +82,17 @@ def _key(hashes: NDArray[np.uint64], at: Int, length: Int) -> np.uint64:
 
 
 @njit(nogil=True, cache=True)
-def _fill(keys: NDArray[np.uint64], table: NDArray[np.uint64]) -> None:
+def _fill(keys: NDArray[np.uint64], table: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Put in distinct keys; the place of each."""
     mask = U(len(table) - 1)
-    for key in keys:
-        at = (key >> U(1)) & mask
+    places = np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        at = (keys[i] >> U(1)) & mask
         while table[at] != 0:
             at = (at + U(1)) & mask
-        table[at] = key
+        table[at] = keys[i]
+        places[i] = at
+    return places
 
 
 @njit(nogil=True, cache=True)
@@ -132,7 +145,7 @@ def _hits(
 
 
 def ngram_set(texts: pa.Array | pa.ChunkedArray, ngram: int = 13, min_words: int = 5) -> NgramSet:
-    """The distinct n-grams of `texts`; those of shorter texts are the whole text.
+    """The distinct n-grams of `texts`, the items; those of shorter texts are the whole text.
 
     Raises:
         ValueError: `ngram` is not between 1 and 255.
@@ -141,15 +154,24 @@ def ngram_set(texts: pa.Array | pa.ChunkedArray, ngram: int = 13, min_words: int
         raise ValueError(f"ngram must lie between 1 and 255, not {ngram}")
     view = buffers(texts)
     keys = np.empty(int(view.offsets[-1] - view.offsets[0]) // 2 + 2 * view.rows + 2, np.uint64)
+    items = np.empty(len(keys), np.int64)
     lengths = np.zeros(256, np.uint8)
-    count = _collect(*view, class_table(), lower_table(), ngram, min_words, keys, lengths)
-    keys = np.unique(keys[: int(count)])
+    count = int(_collect(*view, class_table(), lower_table(), ngram, min_words, keys, items, lengths))
+    order = np.lexsort((items[:count], keys[:count]))
+    keys, items = keys[order], items[order]
+    new = np.ones(count, np.bool_)
+    new[1:] = (keys[1:] != keys[:-1]) | (items[1:] != items[:-1])
+    keys, items = keys[new], items[new]
+    distinct, which = np.unique(keys, return_inverse=True)
     size = 16
-    while size < 2 * len(keys):
+    while size < 2 * len(distinct):
         size *= 2
     table = np.zeros(size, np.uint64)
-    _fill(keys, table)
-    return NgramSet(np.flatnonzero(lengths).astype(np.int64), table, len(keys))
+    places = _fill(distinct, table)[which]
+    order = np.argsort(places, kind="stable")
+    ends = np.concatenate([[0], np.cumsum(np.bincount(places, minlength=size))])
+    sizes = np.bincount(items, minlength=view.rows)
+    return NgramSet(np.flatnonzero(lengths).astype(np.int64), table, len(distinct), ends, items[order], sizes)
 
 
 def matches(texts: pa.Array | pa.ChunkedArray, known: NgramSet) -> pa.Array:
@@ -172,6 +194,14 @@ def matches(texts: pa.Array | pa.ChunkedArray, known: NgramSet) -> pa.Array:
     lists = pa.ListArray.from_arrays(offsets, pa.array(rows[:, 1], pa.int64()))
     absent = pa.array(view.valid == 0)
     return pc.if_else(absent, pa.scalar(None, lists.type), lists)
+
+
+def owners(slots: NDArray[np.int64], known: NgramSet) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The items that have each of these n-grams: which of `slots`, by its position, and the item."""
+    lengths = known.ends[slots + 1] - known.ends[slots]
+    which = np.repeat(np.arange(len(slots)), lengths)
+    inside = np.arange(len(which)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return which, known.owners[known.ends[slots][which] + inside]
 
 
 def common(found: pa.Array | pa.ChunkedArray, max_documents: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from tillage.ops import (
     c4,
     chat,
+    decontaminate,
     dedup,
     domain_margin,
     edit,
@@ -28,6 +29,7 @@ from tillage.ops.base import operators
 __all__ = [
     "c4",
     "chat",
+    "decontaminate",
     "dedup",
     "domain_margin",
     "edit",

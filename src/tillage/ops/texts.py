@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,29 +16,33 @@ from tillage.core.errors import UserError, nearest
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 
 
-def read_texts(path: Path, field: str = "text") -> pa.Array:
+def read_texts(path: Path, field: str | Sequence[str] = "text") -> pa.Array:
     """The texts of a JSONL (.jsonl, .json, .ndjson; also .gz, .zst), Parquet or text file; large_string.
 
-    Of JSONL and Parquet the strings of `field`; a text file is one text a line, blank lines left out.
+    Of JSONL and Parquet the strings of `field`, or of several fields, a line each; a list of strings, such as
+    the choices of a question, counts as its lines. A text file is one text a line, blank lines left out.
 
     Raises:
         UserError: the file is missing, unreadable or empty, or a line has no such string.
     """
+    fields = [field] if isinstance(field, str) else list(field)
     suffixes = [s.lower() for s in path.suffixes]
     kind = next((s for s in reversed(suffixes) if s not in _COMPRESSED), "")
     try:
         if kind == ".parquet":
-            texts = _parquet(path, field)
+            texts = _parquet(path, fields)
         else:
             compression = _COMPRESSED.get(suffixes[-1]) if suffixes else None
             with pa.input_stream(str(path), compression=compression) as stream:
                 lines = stream.read().decode().split("\n")
             is_json = kind in (".jsonl", ".json", ".ndjson")
-            texts = _json(path, lines, field) if is_json else [line for line in lines if line.strip()]
+            texts = _json(path, lines, fields) if is_json else [line for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise UserError("cannot read the texts", where=path, got=error) from error
     if not texts:
-        raise UserError("no texts in the file", where=path, expected=f"at least one, in field {field!r}")
+        raise UserError(
+            "no texts in the file", where=path, expected=f"at least one, in field {_named(fields)}"
+        )
     return pa.array(texts, pa.large_string())
 
 
@@ -53,18 +59,23 @@ def file_fingerprint(path: Path) -> str:
         raise UserError("cannot read the file", where=path, got=error.strerror) from error
 
 
-def _parquet(path: Path, field: str) -> list[str]:
+def _parquet(path: Path, fields: list[str]) -> list[str]:
     names = pq.read_schema(path).names
-    if field not in names:
-        raise UserError(f"no column {field!r}", where=path, hint=nearest(field, names))
-    values = pq.read_table(path, columns=[field]).column(0).to_pylist()
-    for number, value in enumerate(values):
-        if not isinstance(value, str):
-            raise UserError("not a text", where=f"{path}: row {number}", got=repr(value)[:100])
-    return values
+    for field in fields:
+        if field not in names:
+            raise UserError(f"no column {field!r}", where=path, hint=nearest(field, names))
+    records = pq.read_table(path, columns=fields).to_pylist()
+    texts: list[str] = []
+    for number, record in enumerate(records):
+        text = _text(record, fields)
+        if text is None:
+            got = ", ".join(repr(record[field])[:100] for field in fields)
+            raise UserError("not a text", where=f"{path}: row {number}", got=got)
+        texts.append(text)
+    return texts
 
 
-def _json(path: Path, lines: list[str], field: str) -> list[str]:
+def _json(path: Path, lines: list[str], fields: list[str]) -> list[str]:
     texts: list[str] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -74,8 +85,27 @@ def _json(path: Path, lines: list[str], field: str) -> list[str]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError("the line is not JSON", where=where, got=str(error)) from error
-        if not isinstance(record, dict) or not isinstance(record.get(field), str):
+        text = _text(record, fields) if isinstance(record, dict) else None
+        if text is None:
             names = [str(name) for name in record] if isinstance(record, dict) else []
-            raise UserError(f"no text in field {field!r}", where=where, hint=nearest(field, names))
-        texts.append(record[field])
+            missing = next((field for field in fields if field not in names), fields[0])
+            raise UserError(f"no text in field {_named(fields)}", where=where, hint=nearest(missing, names))
+        texts.append(text)
     return texts
+
+
+def _text(record: dict[str, Any], fields: list[str]) -> str | None:
+    """The strings of the fields, a line each; None if one of them holds something else."""
+    parts: list[str] = []
+    for field in fields:
+        value = record.get(field)
+        held: list[Any] = value if isinstance(value, list) else [value]
+        texts = [part for part in held if isinstance(part, str)]
+        if len(texts) < len(held):
+            return None
+        parts += texts
+    return "\n".join(parts)
+
+
+def _named(fields: list[str]) -> str:
+    return " and ".join(repr(field) for field in fields)

@@ -15,6 +15,7 @@ from tillage.report.html import Html, el, join
 from tillage.report.log import Log
 from tillage.report.sections import (
     accounts,
+    contamination,
     cost,
     data,
     examples,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[Log], Html | None]] = {
     "Plan": plan.section,
     "Verification": verify.section,
     "Accounts": accounts.section,
+    "Contamination": contamination.section,
     "Examples": examples.section,
     "Training": training.section,
     "Feedback": feedback.section,

@@ -80,6 +80,7 @@ def _one(dataset: Dataset, verify: bool) -> Answer:
         accounts_view([StepAccount(**account) for account in lineage.get("accounts", [])]),
         table(("input", "size", "BLAKE2b-128"), files, (1,)),
         *more,
+        *_contamination(lineage.get("contamination")),
         lineage["recipe"],
     ]
     return _answer({"path": str(dataset.path), **told, "lineage": lineage}, view, [told])
@@ -102,6 +103,17 @@ def _told(entry: Version, known: dict[str, int]) -> dict[str, Any]:
         "tags": sorted(tag for tag, version in known.items() if version == entry.version),
         "made_by": how,
     }
+
+
+def _contamination(said: dict[str, Any] | None) -> list[str]:
+    if said is None or said["verdict"] == "unchecked":
+        return ["evaluation sets: the recipe names none, so no overlap was looked for"]
+    return [
+        f"evaluation sets: {said['verdict']}; {one['against']}: {one['hit']} of {one['items']} items hit by "
+        f"{one['rows']} rows"
+        for one in said["sets"]
+        if one["step"] == "gate"
+    ]
 
 
 def _cells(each: dict[str, Any]) -> list[str]:
