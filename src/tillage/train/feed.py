@@ -39,6 +39,7 @@ from tillage.train.losses import IGNORE, sample_losses, token_losses
 from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
 from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
+from tillage.train.signals.gradients import GradientProbe, Measured
 from tillage.train.stream import Position, Stream, used_up
 from tillage.train.tokens import Groups, Ints, TokenStore
 from tillage.train.visits import Visits
@@ -54,6 +55,7 @@ class Feed:
         token_reference: the same of single tokens.
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
         scores: scores of all samples computed before training, by name, for policies that require them.
+        gradients: measures gradients of samples, for policies that require them.
         max_visits: times that a sample may be trained on. Among candidates those trained on so often come
             last, whatever their score, and a domain used up leaves its share to the others: without selection
             from the next micro-batch on, with it as any decision.
@@ -79,6 +81,7 @@ class Feed:
         reference: Reference | None = None,
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
+        gradients: GradientProbe | None = None,
         max_visits: float | None = None,
     ) -> None:
         self.store, self.seed, self.rank, self.world = store, seed, rank, world
@@ -113,7 +116,7 @@ class Feed:
         self.policy = as_chain(policy or Proportional()).start(self.groups)
         self.needs = self.policy.requires()
         self.measures = Measures(
-            self.needs, self.cut, self._active, rank, world, reference, token_reference, scores
+            self.needs, self.cut, self._active, rank, world, reference, token_reference, scores, gradients
         )
         self.overhead = self.measures.overhead
         self.max_visits = max_visits
@@ -139,6 +142,8 @@ class Feed:
         self._seen: list[tuple[Ints, Array, Array, Array]] = []
         self._factor = 1.0
         """What the gradients of the last step still have to be multiplied by."""
+        self._measured: Measured | None = None
+        self._sketches: list[tuple[Ints, Array]] = []
 
     @property
     def ledger(self) -> dict[str, float]:
@@ -205,6 +210,10 @@ class Feed:
         """
         if batch.micro == 0 and self.needs.heldout and self.actions().probe:
             self._heldout = self.measures.heldout(model, self.device)
+        if self.needs.gradients and self.actions().gradients:
+            self._measured = self.measures.gradients(batch)
+            if self.needs.gram:
+                self._sketches.append((batch.world_groups, self._measured.sketch))
         return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
@@ -214,7 +223,10 @@ class Feed:
         if not self.needs.candidates:
             return self.keep(batch, np.full(len(batch.samples), np.nan))
         with self.overhead("candidate_scoring"), torch.no_grad():
-            found = losses(batch)
+            if self._measured is not None:
+                found = torch.from_numpy(self._measured.losses).to(batch.targets.device)
+            else:
+                found = losses(batch)
             found = found if self.needs.tokens else sample_losses(found, batch.targets)
             values = found.double().cpu().numpy()
         return self.keep(batch, values)
@@ -231,13 +243,7 @@ class Feed:
         excess = self.measures.excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
         everyone = self.measures.gather(losses.mean(1) if losses.ndim == 2 else losses, count)
         reference = self.measures.references(batch.samples, count)
-        scored = Scored(
-            batch.step,
-            batch.world_groups,
-            everyone,
-            reference,
-            self.measures.columns(batch.world_samples),
-        )
+        scored = self._scored(batch, everyone, reference)
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
             raise WorkFailed("the policy's scores are not finite", got=f"{value.shape}: {value[:4]}...")
@@ -248,6 +254,9 @@ class Feed:
             # What was trained on as often as it may be comes last, what was least often first among it.
             order = order[np.argsort(self._visits.excess(batch.world_samples)[order], kind="stable")]
         best = np.sort(order[:share])
+        if self._measured is not None:
+            found = self._measured
+            self._measured = Measured(found.losses, found.dots[best], found.sketch[best])
         kept = self._local(batch.world_samples[best], batch.world_groups[best], candidates=False)
         self._open = kept
         return kept
@@ -349,7 +358,7 @@ class Feed:
             "step": self._step,
             **self._stream.position.state_dict(),
             "scheduled": [
-                [t, None if a.mixture is None else a.mixture.tolist(), a.keep, a.probe]
+                [t, None if a.mixture is None else a.mixture.tolist(), a.keep, a.probe, a.gradients]
                 for t, a in self._scheduled.items()
             ],
             "policy": self.policy.state_dict(),
@@ -370,10 +379,11 @@ class Feed:
             self._visits.load_state_dict(state["visits"])
         self._step, self._micro = state["step"], 0
         self._scheduled = {
-            t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), keep, probe)
-            for t, mixture, keep, probe in state["scheduled"]
+            t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), *rest)
+            for t, mixture, *rest in state["scheduled"]
         }
         self._open, self._window, self._seen, self._trained = None, [], [], None
+        self._measured, self._sketches = None, []
         self._pending, self._factor = None, 1.0
         self._offered, self._heldout = 0, None
         self.measures.forget()
@@ -400,7 +410,7 @@ class Feed:
             )
         if self._visits is not None:
             mixture = self._visits.left(mixture)
-        return Actions(mixture, actions.keep, actions.probe)
+        return Actions(mixture, actions.keep, actions.probe, actions.gradients)
 
     def _plan(self, step: int) -> tuple[Array, int]:
         """Mixture and number of samples of each micro-batch of a step whose actions are known."""
@@ -441,11 +451,22 @@ class Feed:
         reference = np.full(len(losses), np.nan)
         if weigher.requires().reference:
             reference = self.measures.references(batch.samples, len(losses))
-        columns = self.measures.columns(batch.world_samples)
-        scored = Scored(batch.step, batch.world_groups, losses, reference, columns)
+        scored = self._scored(batch, losses, reference)
         weights = np.asarray(weigher.weigh(scored))
         check_weights(weights, losses.shape, batch.step)
         return weights
+
+    def _scored(self, batch: Batch, losses: Array, reference: Array) -> Scored:
+        found, needs = self._measured, self.needs
+        return Scored(
+            batch.step,
+            batch.world_groups,
+            losses,
+            reference,
+            self.measures.columns(batch.world_samples),
+            found.dots if found is not None and needs.dots else None,
+            found.sketch if found is not None and needs.sketch else None,
+        )
 
     @property
     def _weighs_tokens(self) -> bool:
@@ -479,7 +500,7 @@ class Feed:
     def _close(
         self, batch: Batch, losses: Array | None, weights: Array | None, tokens: Array | None = None
     ) -> None:
-        self._open = None
+        self._open, self._measured = None, None
         if losses is not None and weights is not None:
             self._window.append((batch.world_samples, batch.world_groups, losses, weights))
             if self._visits is not None:
@@ -518,7 +539,7 @@ class Feed:
                 len(samples) / self._offered,
             )
             self.policy.observe(self._signals())
-        self._window, self._seen = [], []
+        self._window, self._seen, self._sketches = [], [], []
         self.measures.forget()
         self._heldout = None
         self._micro = self._offered = 0
@@ -532,4 +553,10 @@ class Feed:
         counts = np.bincount(groups, minlength=size).astype(np.float64)
         means = [group_means(values, groups, counts) for values in (losses, reference, excess)]
         above = means[2] if self.needs.tokens else None
-        return Signals(self._step, counts, means[0], means[1], self.seq_len, above, self._heldout)
+        gram, spread = None, None
+        if self._sketches:
+            of, sketches = (np.concatenate(parts) for parts in zip(*self._sketches, strict=True))
+            gram, spread = self.measures.gram(of, sketches)
+        return Signals(
+            self._step, counts, means[0], means[1], self.seq_len, above, self._heldout, gram, spread
+        )

@@ -18,6 +18,7 @@ from tillage.core.errors import UserError
 from tillage.train.batch import Batch, Model, Reference, TokenReference
 from tillage.train.losses import token_losses
 from tillage.train.policy import Array, SignalSpec
+from tillage.train.signals.gradients import GradientProbe, Measured
 from tillage.train.tokens import Ints, Samples
 
 
@@ -27,7 +28,7 @@ class Measures:
     Args:
         needs: what the policy requires.
         active: groups of `cut` that are served.
-        reference, token_reference, scores: see `Feed`.
+        reference, token_reference, scores, gradients: see `Feed`.
 
     Attributes:
         ledger: seconds of overhead by what they were spent on.
@@ -48,7 +49,14 @@ class Measures:
         reference: Reference | None = None,
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
+        gradients: GradientProbe | None = None,
     ) -> None:
+        if needs.gradients and gradients is None:
+            raise UserError(
+                "the policy needs gradients of samples",
+                hint="pass gradients= (see tillage.train.signals.gradients)",
+            )
+        self._gradients = gradients
         self.needs, self.cut, self.active, self.rank, self.world = needs, cut, active, rank, world
         if needs.reference and reference is None:
             raise UserError(
@@ -133,6 +141,33 @@ class Measures:
     def columns(self, samples: Ints) -> dict[str, Array]:
         """Required measurements of samples by name, NaN where a sample has none."""
         return {name: values[samples] for name, values in self._columns.items()}
+
+    def gradients(self, batch: Batch) -> Measured:
+        """Gradients of a global micro-batch: losses are this rank's, products and sketches everybody's."""
+        assert self._gradients is not None
+        with self.overhead("gradients"):
+            if batch.micro == 0:
+                self._gradients.refresh(batch.step)
+            found = self._gradients.measure(batch.input_ids, batch.targets, batch.spans)
+        count = len(batch.world_samples)
+        return Measured(found.losses, self.gather(found.dots, count), self.gather(found.sketch, count))
+
+    def gram(self, groups: Ints, sketch: Array) -> tuple[Array, Array]:
+        """Products of the groups' mean gradients, the target's last, `[active + 1, active + 1]`, and the mean
+        squared distance of samples from their group's mean, `[active]`."""
+        assert self._gradients is not None
+        size = len(self.active)
+        means = np.full((size + 1, sketch.shape[1]), np.nan)
+        spread = np.full(size, np.nan)
+        for g in np.unique(groups):
+            own = sketch[groups == g]
+            means[g] = own.mean(0)
+            if len(own) > 1:
+                spread[g] = ((own - means[g]) ** 2).sum(1).sum() / (len(own) - 1)
+        target = self._gradients.target_sketch()
+        if len(target):
+            means[size] = target
+        return means @ means.T, spread
 
     def heldout(self, model: Model, device: torch.device) -> Array:
         """Mean loss of each group's held-out samples, `float64[active]`; NaN where none are held out."""

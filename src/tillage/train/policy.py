@@ -41,6 +41,10 @@ class SignalSpec:
             "ahead_scoring"); they come as columns of these names.
         heldout: samples of each domain that are kept out of training; their losses are measured before each
             step whose actions say `probe` (cost: "probes").
+        dots: at steps whose actions say `gradients`, the product of each sample's gradient with that of the
+            target (`tillage.train.signals.gradients`; cost: "gradients").
+        sketch: a random projection of each sample's gradient at those steps, at the same cost.
+        gram: products of the domains' mean gradients with one another, and with the target's if there is one.
     """
 
     reference: bool = False
@@ -50,6 +54,14 @@ class SignalSpec:
     columns: frozenset[str] = frozenset()
     ahead: frozenset[str] = frozenset()
     heldout: int = 0
+    dots: bool = False
+    sketch: bool = False
+    gram: bool = False
+
+    @property
+    def gradients(self) -> bool:
+        """Whether any signal of gradients is required."""
+        return self.dots or self.sketch or self.gram
 
     def __or__(self, other: SignalSpec) -> SignalSpec:
         if self.reference and other.reference and self.prior != other.prior:
@@ -66,6 +78,9 @@ class SignalSpec:
             self.columns | other.columns,
             self.ahead | other.ahead,
             max(self.heldout, other.heldout),
+            self.dots or other.dots,
+            self.sketch or other.sketch,
+            self.gram or other.gram,
         )
 
     def costs(self) -> frozenset[str]:
@@ -79,6 +94,8 @@ class SignalSpec:
             names.add("ahead_scoring")
         if self.heldout:
             names.add("probes")
+        if self.gradients:
+            names.add("gradients")
         return frozenset(names)
 
 
@@ -96,6 +113,11 @@ class Signals:
             if reference losses of tokens are required.
         heldout: mean loss of each domain's held-out samples before the step, `float64[groups]`, NaN for a
             domain too small to hold any out; only at steps that said `probe`.
+        gram: products of the mean gradients of the groups, `float64[groups + 1, groups + 1]`, the target last;
+            NaN in the row and column of a group without samples, or without a target; only at steps that said
+            `gradients`.
+        spread: mean squared distance of the samples' gradients from their group's mean, `float64[groups]`; NaN
+            for a group of less than two samples; with `gram`.
     """
 
     step: int
@@ -105,6 +127,8 @@ class Signals:
     tokens: int
     excess: Array | None = None
     heldout: Array | None = None
+    gram: Array | None = None
+    spread: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +136,9 @@ class Scored:
     """Samples to score or to weigh, over all ranks; losses in nats a token, all arrays `[n]`.
 
     Losses and reference losses are NaN where the policy does not require them. `columns` holds the
-    measurements that it requires, NaN where a sample has none.
+    measurements that it requires, NaN where a sample has none. `dots` are products of the samples' gradients
+    with the target's, `sketch` (`[n, k]`) random projections of the gradients, whose products are about those
+    of the gradients; both are None at steps without `Actions.gradients`.
     """
 
     step: int
@@ -120,6 +146,20 @@ class Scored:
     losses: Array
     reference: Array
     columns: Mapping[str, Array] = field(default_factory=dict[str, Array])
+    dots: Array | None = None
+    sketch: Array | None = None
+
+    def part(self, index: npt.NDArray[np.int64]) -> Scored:
+        """The samples at `index`."""
+        return Scored(
+            self.step,
+            self.groups[index],
+            self.losses[index],
+            self.reference[index],
+            {name: values[index] for name, values in self.columns.items()},
+            None if self.dots is None else self.dots[index],
+            None if self.sketch is None else self.sketch[index],
+        )
 
 
 @dataclass(frozen=True)
@@ -139,12 +179,14 @@ class Actions:
     Attributes:
         mixture: probability of each group, `float64[groups]`, sums to 1.
         keep: fraction of the candidates to train on, in (0, 1].
-        probe: measure held-out losses or gradients of domains before this step, if the policy requires them.
+        probe: measure held-out losses before this step, if the policy requires them.
+        gradients: measure the signals of gradients that the policy requires before this step.
     """
 
     mixture: Array | None = None
     keep: float | None = None
     probe: bool = False
+    gradients: bool = False
 
 
 class Policy(Spec):
@@ -294,13 +336,14 @@ class Chain(Policy):
             part.observe(signals)
 
     def act(self, step: int) -> Actions:
-        mixture, keep, probe = None, None, False
+        mixture, keep, probe, gradients = None, None, False, False
         for part in self.parts:
             actions = part.act(step)
             mixture = actions.mixture if "mix" in part.factors else mixture
             keep = actions.keep if "select" in part.factors else keep
             probe = probe or actions.probe
-        return Actions(mixture, keep, probe)
+            gradients = gradients or actions.gradients
+        return Actions(mixture, keep, probe, gradients)
 
     @property
     def adaptive(self) -> bool:

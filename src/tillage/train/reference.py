@@ -59,12 +59,12 @@ def train_reference(
     if start is not None:
         model.load_state_dict(start.state_dict())
     model.to(device)
-    read, blocks = _blocks(text, seq_len)
+    read, count = blocks(text, seq_len)
     steps = max(spec.tokens // (spec.batch * seq_len), 1)
     optimizer = Optimizer(model, spec.optim)
     for step in range(steps):
         number = step * spec.batch + np.arange(spec.batch)
-        block = permute(number % blocks, blocks, spec.seed, 3, number // blocks)
+        block = permute(number % count, count, spec.seed, 3, number // count)
         tokens = torch.from_numpy(read(block)).to(device)
         with precision(dtype, device):
             logits = model(tokens[:, :-1])
@@ -75,7 +75,7 @@ def train_reference(
     return model.eval()
 
 
-def _blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], Ints], int]:
+def blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], Ints], int]:
     """How to read blocks of `seq_len + 1` tokens by number, and how many there are."""
     if isinstance(text, TokenStore):
         cut = text.samples(seq_len)
