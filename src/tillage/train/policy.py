@@ -113,10 +113,9 @@ class Signals:
             if reference losses of tokens are required.
         heldout: mean loss of each domain's held-out samples before the step, `float64[groups]`, NaN for a
             domain too small to hold any out; only at steps that said `probe`.
-        gram: products of the mean gradients of the groups, `float64[groups + 1, groups + 1]`, the target last;
-            NaN in the row and column of a group without samples, or without a target; only at steps that said
-            `gradients`.
-        spread: mean squared distance of the samples' gradients from their group's mean, `float64[groups]`; NaN
+        gram: products of the groups' mean gradients, the target's last, `float64[groups + 1, groups + 1]`;
+            NaN for a group without samples, or without a target; only at steps that said `gradients`.
+        spread: mean squared distance of samples' gradients from their group's mean, `float64[groups]`; NaN
             for a group of less than two samples; with `gram`.
     """
 

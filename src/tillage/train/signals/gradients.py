@@ -1,8 +1,8 @@
 """Products of the gradients of single samples with that of a target, without the gradients of single samples.
 
-The gradient of a linear layer's weights for one sample is `G = sum_t b_t a_t^T`, a_t being what goes into the
-layer and b_t the gradient of what comes out. So `<G, V> = sum_t b_t^T V a_t`: one more product a layer, and no
-term of tokens by tokens (the pairwise form of GREATS, Wang et al., NeurIPS 2024, section 4.2, has one).
+The gradient of a linear layer's weights for one sample is `G = sum_t b_t a_t^T`, a_t being what goes into
+the layer and b_t the gradient of what comes out. So `<G, V> = sum_t b_t^T V a_t`: one more product a layer,
+and no term of tokens by tokens (the pairwise form of GREATS, Wang et al., NeurIPS 2024, has one).
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class GradientSpec(Spec):
 
     kind: Literal["auto", "ghost", "difference"] = "auto"
     """ghost: from one forward and one backward pass, on the weights of linear layers. difference: from two
-    forward passes at weights moved along the direction, on all weights; it needs nothing from within the model,
-    so sharded models do it. auto: ghost, but difference for sharded models."""
+    forward passes at weights moved along the direction, on all weights; it needs nothing from within the
+    model, so sharded models do it. auto: ghost, but difference for sharded models."""
     target: str = "search"
     samples: int = Field(default=16, ge=1)
     """Samples of the target behind a direction."""
@@ -286,7 +286,8 @@ class GhostProbe:
                 hook.remove()
 
     def _project(self, name: str, a: Tensor, b: Tensor | None) -> Tensor:
-        """Random projection `[b, k, k]` of gradients, from inputs and output gradients or (`b` None) whole."""
+        """Random projection `[b, k, k]` of gradients, from inputs and output gradients, or (`b` None)
+        whole."""
         k, weight = self.spec.sketch, self.layers[name].weight
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.spec.seed)
         left, right = (
