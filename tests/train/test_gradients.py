@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from train_data import WORDS
 
 from tillage.core.errors import UserError, WorkFailed
+from tillage.core.events import Event, EventLog, TrainStep
 from tillage.train.evaluate import Target
 from tillage.train.model import GPT, ModelSpec
-from tillage.train.signals.gradients import (
-    DifferenceProbe,
-    GhostProbe,
-    GradientSpec,
-    TargetBatches,
-)
+from tillage.train.policies import Alignment, Balance, Doge, Greats
+from tillage.train.policy import Chain
+from tillage.train.signals.difference import DifferenceProbe
+from tillage.train.signals.ghost import GhostProbe
+from tillage.train.signals.gradients import GradientSpec, TargetBatches
 from tillage.train.tokens import TokenStore
+from tillage.train.trainer import TrainSpec, train
 
 SEQ = 32
 SMALL = ModelSpec(layers=2, width=32, head_width=16, kv_heads=1, mlp="swiglu")
@@ -174,3 +176,34 @@ def test_errors_say_what_is_missing(model: GPT, target: Target) -> None:
         GhostProbe(torch.nn.Embedding(3, 3), model, None, GradientSpec(), dots=False)
     with pytest.raises(UserError, match="fewer samples"):
         TargetBatches(target, SEQ, GradientSpec(samples=1), 0, 2)
+
+
+def test_the_feed_selects_and_mixes_by_gradients(store: TokenStore, target: Target) -> None:
+    spec = TrainSpec(
+        model=SMALL, seq_len=SEQ, batch=8, tokens=SEQ * 8 * 12, dtype="fp32", checkpoint_every=5,
+        policy=Chain(Doge(every=2), Greats(keep=0.5, every=3)), gradients=GradientSpec(samples=4, every=4),
+    )  # fmt: skip
+    result = train(spec, store, {"search": target})
+    assert result.ledger["gradients"] > 0
+    mixture = [row["noise"] for row in result.mixture]
+    assert mixture[0] != mixture[-1]
+
+
+def test_a_run_with_gradients_resumes_exactly(store: TokenStore, target: Target, tmp_path: Path) -> None:
+    spec = TrainSpec(
+        model=SMALL, seq_len=SEQ, batch=8, tokens=SEQ * 8 * 9, dtype="fp32", checkpoint_every=2, log_every=1,
+        policy=Chain(Balance(every=2, target=True), Greats(keep=0.5, budget=0.4), Alignment(every=2)),
+        gradients=GradientSpec(samples=4, every=4),
+    )  # fmt: skip
+    whole = train(spec, store, {"search": target})
+
+    def killer(event: Event) -> None:
+        if isinstance(event, TrainStep) and event.step == 7:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(spec, store, {"search": target}, EventLog(subscribers=[killer]), tmp_path)
+    again = train(spec, store, {"search": target}, workdir=tmp_path)
+    assert again.losses == whole.losses and again.trained.equals(whole.trained)
+    with pytest.raises(UserError, match="no target 'search'"):
+        train(spec, store, {})

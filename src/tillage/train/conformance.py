@@ -39,7 +39,28 @@ def signals(step: int, seed: int = 0) -> Signals:
         256,
         np.where(seen, np.maximum(losses - reference, 0.0) + 0.1, np.nan),
         losses + 0.1,
+        *_gradients(seed, step),
+        {"candidate_scoring": 0.5, "gradients": 1.0, "probes": 0.1},
+        samples(step, 48),
     )
+
+
+def _gradients(seed: int, step: int) -> tuple[Array, Array]:
+    """Products of the groups' mean gradients with a target's last, and spreads; at times a group has none."""
+    rows = np.random.default_rng([2, seed, step]).normal(0.3, 1, (4, 8))
+    if step % 3 == 2:
+        rows[2] = np.nan
+    return rows @ rows.T, np.where(np.isfinite(rows[:3, 0]), 1.0, np.nan)
+
+
+def samples(step: int, count: int, names: tuple[str, ...] = ()) -> Scored:
+    """Plausible samples with all that can be known of them."""
+    rng = np.random.default_rng([1, step])
+    groups = rng.integers(0, 3, count)
+    batch = Scored(step, groups, rng.gamma(4, 1, count), rng.gamma(4, 1, count))
+    columns = {name: rng.lognormal(0, 2, count) for name in names}
+    sketch = rng.normal(0, 1, (count, 8))
+    return replace(batch, columns=columns, dots=sketch @ np.ones(8) / 8, sketch=sketch)
 
 
 def check_policy(policy: Policy, groups: Groups = GROUPS, steps: int = 60, most: float = 20.0) -> None:
@@ -84,15 +105,20 @@ def _factors(policy: Policy, groups: Groups, step: int, most: float) -> None:
     keep = actions.keep
     _rule(keep is None or 0 < keep <= 1, policy, "keep is in (0, 1]", keep)
     needs = policy.requires()
-    rng = np.random.default_rng([1, step])
-    nan = np.full(_MANY, np.nan)
-    batch = Scored(step, rng.integers(0, 3, _MANY), rng.gamma(4, 1, _MANY), rng.gamma(4, 1, _MANY))
-    columns = {name: rng.lognormal(0, 2, _MANY) for name in sorted(needs.columns | needs.ahead)}
+    nan, rng = np.full(_MANY, np.nan), np.random.default_rng([3, step])
+    batch = samples(step, _MANY, tuple(sorted(needs.columns | needs.ahead)))
+    columns = dict(batch.columns)
     for name in needs.columns:
         columns[name][:9] = np.nan  # some samples have no measurement; scores made ahead are of all
-    batch = replace(batch, columns=columns)
     if not needs.reference:
         batch = replace(batch, reference=nan)
+    _rule(not actions.gradients or needs.gradients, policy, "measuring gradients is declared as a cost")
+    _rule(not actions.probe or needs.heldout > 0, policy, "probing held-out losses is declared as a cost")
+    batch = replace(
+        batch,
+        dots=batch.dots if needs.dots and actions.gradients else None,
+        sketch=batch.sketch if needs.sketch and actions.gradients else None,
+    )
     if "select" in policy.factors:
         seen = batch if needs.candidates or keep == 1 else replace(batch, losses=nan)
         score = policy.score(seen)
@@ -126,6 +152,10 @@ def _only(signals: Signals, needs: SignalSpec) -> Signals:
         signals = replace(signals, reference=np.full_like(signals.reference, np.nan))
     if not needs.heldout:
         signals = replace(signals, heldout=None)
+    if not needs.gram:
+        signals = replace(signals, gram=None, spread=None)
+    if not needs.gradients:
+        signals = replace(signals, measured=None)
     return signals if needs.tokens else replace(signals, excess=None)
 
 

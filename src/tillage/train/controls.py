@@ -5,7 +5,9 @@
 
 The simulated model learns domain k as L_k(n) = e + b (1 + n / 20)^-a with the weight n that its samples got;
 the reference model is further along the same curves. Noise has the same high loss for both, whatever is
-trained on it. Samples differ in difficulty, tokens too, and the reference finds the same ones hard.
+trained on it. Samples differ in difficulty, tokens too, and the reference finds the same ones hard. Gradients
+of a domain have a direction of their own and one that all share, and are as long as it still learns;
+those of noise point anywhere. The target is the mean of the domains that can be learnt.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ import numpy.typing as npt
 from tillage.core.errors import WorkFailed
 from tillage.train.policies import Proportional
 from tillage.train.policy import Array, Policy, Scored, ScoredTokens, Signals, as_chain
+from tillage.train.signals.gradients import domain_products
 from tillage.train.tokens import Groups
 
 GROUPS = Groups(("a", "b", "c", "d"), (1_000_000,) * 4, (1000,) * 4)
 """Four domains of the same size, so the prior is uniform; in the noise control "d" is noise."""
 _NOISE_LOSS = 7.0
-_BATCH, _TOKENS = 32, 8
+_BATCH, _TOKENS, _WIDE = 32, 8, 64
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,12 @@ def simulate(policy: Policy, noise: bool, steps: int = 240, seed: int = 0) -> Ou
             name: np.where(noise & (groups == size - 1), 0.3, 1.0) * np.exp(rng.normal(0, 0.1, len(groups)))
             for name in sorted(needs.columns | needs.ahead)
         }
+        rows, target = _gradients(rng, groups, seen, noise)
+        dots = rows @ target if needs.dots and actions.gradients else None
+        sketch = rows if needs.sketch and actions.gradients else None
         # Each view shows what the feed would show: nothing that was not declared.
         means = losses.mean(1), expected.mean(1) if needs.reference else np.full(len(groups), np.nan)
-        offered = Scored(step, groups, *means, columns)
+        offered = Scored(step, groups, *means, columns, dots, sketch)
         every = np.arange(len(groups))
         kept = every
         if actions.keep is not None and len(groups) > _BATCH:
@@ -69,7 +75,7 @@ def simulate(policy: Policy, noise: bool, steps: int = 240, seed: int = 0) -> Ou
             kept = np.sort(np.argsort(-value, kind="stable")[:_BATCH])
         weights = np.ones((len(kept), _TOKENS))
         if run.owner("weigh"):
-            weights *= run.weigh(_part(offered, kept))[:, None]
+            weights *= run.weigh(offered.part(kept))[:, None]
         if run.owner("token"):
             absent = np.full((len(kept), _TOKENS), np.nan)
             tokens = expected[kept] if needs.tokens else absent
@@ -79,13 +85,33 @@ def simulate(policy: Policy, noise: bool, steps: int = 240, seed: int = 0) -> Ou
         late += gained * (step >= steps // 2)
         shown = every if needs.candidates else kept
         signals = _signals(step, groups[shown], losses[shown], expected[shown], policy)
-        run.observe(replace(signals, heldout=now if actions.probe and needs.heldout else None))
+        if actions.probe and needs.heldout:
+            signals = replace(signals, heldout=now)
+        if actions.gradients and needs.gradients:
+            signals = replace(signals, measured=offered, spent={"gradients": len(groups) / _BATCH})
+            if needs.gram:
+                gram, spread = domain_products(groups, rows, target, size)
+                signals = replace(signals, gram=gram, spread=spread)
+        run.observe(signals)
     return Outcome(late / late.sum(), _losses(seen, noise))
 
 
-def _part(batch: Scored, kept: npt.NDArray[np.int64]) -> Scored:
-    columns = {name: values[kept] for name, values in batch.columns.items()}
-    return Scored(batch.step, batch.groups[kept], batch.losses[kept], batch.reference[kept], columns)
+def _gradients(
+    rng: np.random.Generator, groups: npt.NDArray[np.int64], seen: Array, noise: bool
+) -> tuple[Array, Array]:
+    """Gradients of samples `[n, _WIDE]`, and that of the target.
+
+    A sample's gradient is about twice as long as its domain's mean one, that of noise four times as long as
+    the others' mean ones.
+    """
+    size = len(GROUPS)
+    length = (1.0 + seen / 20.0) ** -0.75
+    means = 0.8 * np.eye(size, _WIDE) + 0.6 * np.eye(1, _WIDE, size)
+    if noise:
+        length[-1], means[-1] = 2 * length[:-1].mean(), 0.0
+    means = length[:, None] * means
+    rows = means[groups] + length[groups, None] * rng.normal(0, 2 * _WIDE**-0.5, (len(groups), _WIDE))
+    return rows, means[: size - noise].mean(0)
 
 
 def _losses(seen: Array, noise: bool) -> Array:

@@ -33,12 +33,12 @@ from tillage.train.batch import (
     Trained,
     check_finite,
     check_weights,
-    group_means,
 )
 from tillage.train.losses import IGNORE, sample_losses, token_losses
 from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
-from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, Signals, as_chain
+from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, as_chain
+from tillage.train.seen import Seen
 from tillage.train.signals.gradients import GradientProbe, Measured
 from tillage.train.stream import Position, Stream, used_up
 from tillage.train.tokens import Groups, Ints, TokenStore
@@ -56,6 +56,7 @@ class Feed:
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
         scores: scores of all samples computed before training, by name, for policies that require them.
         gradients: measures gradients of samples, for policies that require them.
+        rates: what a sample's forward pass through the model "reference" costs, in passes of the trained one.
         max_visits: times that a sample may be trained on. Among candidates those trained on so often come
             last, whatever their score, and a domain used up leaves its share to the others: without selection
             from the next micro-batch on, with it as any decision.
@@ -82,6 +83,7 @@ class Feed:
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
         gradients: GradientProbe | None = None,
+        rates: Mapping[str, float] | None = None,
         max_visits: float | None = None,
     ) -> None:
         self.store, self.seed, self.rank, self.world = store, seed, rank, world
@@ -116,12 +118,20 @@ class Feed:
         self.policy = as_chain(policy or Proportional()).start(self.groups)
         self.needs = self.policy.requires()
         self.measures = Measures(
-            self.needs, self.cut, self._active, rank, world, reference, token_reference, scores, gradients
+            self.needs,
+            self.cut,
+            self._active,
+            rank,
+            world,
+            reference,
+            token_reference,
+            scores,
+            gradients,
+            rates,
         )
         self.overhead = self.measures.overhead
         self.max_visits = max_visits
         self._sizes = self.measures.trained_on
-        self._heldout: Array | None = None
         self._trained: Trained | None = None
         self._step = 0
         self._micro = 0
@@ -139,16 +149,20 @@ class Feed:
         self._offered = 0
         self._pending: tuple[Batch, Tensor, torch.cuda.Event | None] | None = None
         self._window: list[tuple[Ints, Ints, Array, Array]] = []
-        self._seen: list[tuple[Ints, Array, Array, Array]] = []
+        self._seen = Seen(self.measures, seq_len, 3.0 * self.batch)
         self._factor = 1.0
         """What the gradients of the last step still have to be multiplied by."""
         self._measured: Measured | None = None
-        self._sketches: list[tuple[Ints, Array]] = []
 
     @property
     def ledger(self) -> dict[str, float]:
         """Seconds of overhead by what they were spent on."""
         return self.measures.ledger
+
+    @property
+    def forwards(self) -> dict[str, float]:
+        """The same in forward passes of the trained model over one sample, counted over all ranks."""
+        return self.measures.forwards
 
     @property
     def step(self) -> int:
@@ -209,11 +223,13 @@ class Feed:
             losses: the same model's losses of tokens, so that candidates need no logits.
         """
         if batch.micro == 0 and self.needs.heldout and self.actions().probe:
-            self._heldout = self.measures.heldout(model, self.device)
+            self._seen.heldout = self.measures.heldout(model, self.device)
         if self.needs.gradients and self.actions().gradients:
-            self._measured = self.measures.gradients(batch)
-            if self.needs.gram:
-                self._sketches.append((batch.world_groups, self._measured.sketch))
+            self._measured = found = self.measures.gradients(batch)
+            single = sample_losses(torch.from_numpy(found.losses), batch.targets.cpu()).numpy()
+            everyone = self.measures.gather(single, len(batch.world_samples))
+            reference = self.measures.references(batch)
+            self._seen.add_gradients(self._scored(batch, everyone, reference), found.sketch)
         return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
@@ -227,6 +243,7 @@ class Feed:
                 found = torch.from_numpy(self._measured.losses).to(batch.targets.device)
             else:
                 found = losses(batch)
+                self.measures.spend("candidate_scoring", len(batch.world_samples))
             found = found if self.needs.tokens else sample_losses(found, batch.targets)
             values = found.double().cpu().numpy()
         return self.keep(batch, values)
@@ -242,13 +259,13 @@ class Feed:
         share, count = self.batch // self.accumulate, len(batch.world_samples)
         excess = self.measures.excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
         everyone = self.measures.gather(losses.mean(1) if losses.ndim == 2 else losses, count)
-        reference = self.measures.references(batch.samples, count)
+        reference = self.measures.references(batch)
         scored = self._scored(batch, everyone, reference)
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
             raise WorkFailed("the policy's scores are not finite", got=f"{value.shape}: {value[:4]}...")
         if self.needs.candidates:
-            self._seen.append((batch.world_groups, everyone, reference, excess))
+            self._seen.add(batch.world_groups, everyone, reference, excess)
         order = np.argsort(-value, kind="stable")
         if self._visits is not None:
             # What was trained on as often as it may be comes last, what was least often first among it.
@@ -382,10 +399,9 @@ class Feed:
             t: Actions(None if mixture is None else np.asarray(mixture, dtype=np.float64), *rest)
             for t, mixture, *rest in state["scheduled"]
         }
-        self._open, self._window, self._seen, self._trained = None, [], [], None
-        self._measured, self._sketches = None, []
-        self._pending, self._factor = None, 1.0
-        self._offered, self._heldout = 0, None
+        self._open, self._window, self._measured, self._trained = None, [], None, None
+        self._seen.clear()
+        self._pending, self._factor, self._offered = None, 1.0, 0
         self.measures.forget()
 
     def _identity(self) -> dict[str, Any]:
@@ -450,7 +466,7 @@ class Feed:
             return np.ones(len(losses))
         reference = np.full(len(losses), np.nan)
         if weigher.requires().reference:
-            reference = self.measures.references(batch.samples, len(losses))
+            reference = self.measures.references(batch)
         scored = self._scored(batch, losses, reference)
         weights = np.asarray(weigher.weigh(scored))
         check_weights(weights, losses.shape, batch.step)
@@ -509,11 +525,11 @@ class Feed:
                 # Without candidates the batch itself is an unbiased sample of each domain.
                 reference = np.full(len(losses), np.nan)
                 if self.needs.reference:
-                    reference = self.measures.references(batch.samples, len(losses))
+                    reference = self.measures.references(batch)
                 excess = np.full(len(losses), np.nan)
                 if self.needs.tokens and tokens is not None:
                     excess = self.measures.excess(batch, tokens)
-                self._seen.append((batch.world_groups, losses, reference, excess))
+                self._seen.add(batch.world_groups, losses, reference, excess)
         self._micro += 1
         if self._micro == self.accumulate:
             self._finish()
@@ -538,25 +554,11 @@ class Feed:
                 now.mixture,
                 len(samples) / self._offered,
             )
-            self.policy.observe(self._signals())
-        self._window, self._seen, self._sketches = [], [], []
+            self.policy.observe(self._seen.signals(self._step))
+        self._window = []
+        self._seen.clear()
         self.measures.forget()
-        self._heldout = None
         self._micro = self._offered = 0
         self._step += 1
         ahead = self._step + self.prefetch
         self._scheduled[ahead] = self._decide(ahead)
-
-    def _signals(self) -> Signals:
-        groups, losses, reference, excess = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
-        size = len(self.groups)
-        counts = np.bincount(groups, minlength=size).astype(np.float64)
-        means = [group_means(values, groups, counts) for values in (losses, reference, excess)]
-        above = means[2] if self.needs.tokens else None
-        gram, spread = None, None
-        if self._sketches:
-            of, sketches = (np.concatenate(parts) for parts in zip(*self._sketches, strict=True))
-            gram, spread = self.measures.gram(of, sketches)
-        return Signals(
-            self._step, counts, means[0], means[1], self.seq_len, above, self._heldout, gram, spread
-        )

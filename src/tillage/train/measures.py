@@ -18,7 +18,7 @@ from tillage.core.errors import UserError
 from tillage.train.batch import Batch, Model, Reference, TokenReference
 from tillage.train.losses import token_losses
 from tillage.train.policy import Array, SignalSpec
-from tillage.train.signals.gradients import GradientProbe, Measured
+from tillage.train.signals.gradients import GradientProbe, Measured, domain_products
 from tillage.train.tokens import Ints, Samples
 
 
@@ -28,10 +28,13 @@ class Measures:
     Args:
         needs: what the policy requires.
         active: groups of `cut` that are served.
-        reference, token_reference, scores, gradients: see `Feed`.
+        reference, token_reference, scores, gradients, rates: see `Feed`.
 
     Attributes:
         ledger: seconds of overhead by what they were spent on.
+        forwards: the same in forward passes of the trained model over one sample, over all ranks: counted, so
+            equal on every rank and in every run.
+        spent: those of the current step.
         held: samples at the end of each active group that are kept out of training, `int64[active]`.
         trained_on: the others, `int64[active]`.
 
@@ -50,6 +53,7 @@ class Measures:
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
         gradients: GradientProbe | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         if needs.gradients and gradients is None:
             raise UserError(
@@ -82,7 +86,11 @@ class Measures:
         self.held: Ints = np.minimum(needs.heldout, np.maximum(sizes // 10, sizes > 1))
         self.trained_on: Ints = sizes - self.held
         self.ledger: dict[str, float] = {}
+        self.forwards: dict[str, float] = {}
+        self.spent: dict[str, float] = {}
+        self._rates = dict(rates or {})
         self._token_rows: dict[int, Array] = {}
+        self._asked: tuple[Ints, Array] | None = None
 
     def slice(self, count: int) -> tuple[int, int]:
         """This rank's part of `count` samples."""
@@ -100,6 +108,11 @@ class Measures:
         sizes = [(r + 1) * count // self.world - r * count // self.world for r in range(self.world)]
         return np.concatenate([part[:size].numpy() for part, size in zip(parts, sizes, strict=True)])
 
+    def spend(self, name: str, forwards: float) -> None:
+        """Enter forward passes over so many samples, those of all ranks."""
+        self.forwards[name] = self.forwards.get(name, 0.0) + forwards
+        self.spent[name] = self.spent.get(name, 0.0) + forwards
+
     @contextmanager
     def overhead(self, name: str) -> Generator[None]:
         """Time spent inside is entered in the ledger under `name`."""
@@ -111,17 +124,23 @@ class Measures:
 
     def forget(self) -> None:
         """Drop what is kept for one step only."""
-        self._token_rows = {}
+        self._token_rows, self.spent, self._asked = {}, {}, None
 
-    def references(self, mine: Ints, count: int) -> Array:
-        """Reference losses of a global micro-batch of `count` samples, `mine` being this rank's."""
+    def references(self, batch: Batch) -> Array:
+        """Reference losses of a global micro-batch; NaN if none are required."""
+        mine, count = batch.samples, len(batch.world_samples)
         if not self.needs.reference or self._reference is None:
             return np.full(count, np.nan)
+        if self._asked is not None and np.array_equal(self._asked[0], batch.world_samples):
+            return self._asked[1]
+        self.spend("reference_scoring", count * self._rates.get("reference", 1.0))
         if self.needs.tokens:
-            return self.gather(self.token_references(mine).mean(1), count)
-        with self.overhead("reference_scoring"):
-            values = self._reference(mine)
-        return self.gather(values, count)
+            values = self.token_references(mine).mean(1)
+        else:
+            with self.overhead("reference_scoring"):
+                values = self._reference(mine)
+        self._asked = batch.world_samples, self.gather(values, count)
+        return self._asked[1]
 
     def token_references(self, mine: Ints) -> Array:
         """Reference losses of the tokens of this rank's samples; scored once in a step."""
@@ -147,30 +166,21 @@ class Measures:
         assert self._gradients is not None
         with self.overhead("gradients"):
             if batch.micro == 0:
-                self._gradients.refresh(batch.step)
+                self.spend("gradients", self._gradients.refresh(batch.step))
             found = self._gradients.measure(batch.input_ids, batch.targets, batch.spans)
         count = len(batch.world_samples)
+        self.spend("gradients", count * self._gradients.cost)
         return Measured(found.losses, self.gather(found.dots, count), self.gather(found.sketch, count))
 
     def gram(self, groups: Ints, sketch: Array) -> tuple[Array, Array]:
         """Products of the groups' mean gradients, the target's last, `[active + 1, active + 1]`, and the mean
         squared distance of samples from their group's mean, `[active]`."""
         assert self._gradients is not None
-        size = len(self.active)
-        means = np.full((size + 1, sketch.shape[1]), np.nan)
-        spread = np.full(size, np.nan)
-        for g in np.unique(groups):
-            own = sketch[groups == g]
-            means[g] = own.mean(0)
-            if len(own) > 1:
-                spread[g] = ((own - means[g]) ** 2).sum(1).sum() / (len(own) - 1)
-        target = self._gradients.target_sketch()
-        if len(target):
-            means[size] = target
-        return means @ means.T, spread
+        return domain_products(groups, sketch, self._gradients.target_sketch(), len(self.active))
 
     def heldout(self, model: Model, device: torch.device) -> Array:
         """Mean loss of each group's held-out samples, `float64[active]`; NaN where none are held out."""
+        self.spend("probes", float(self.held.sum()))
         with self.overhead("probes"), torch.no_grad():
             found = np.full(len(self.held), np.nan)
             for g in np.flatnonzero(self.held):

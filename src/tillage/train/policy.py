@@ -117,6 +117,9 @@ class Signals:
             NaN for a group without samples, or without a target; only at steps that said `gradients`.
         spread: mean squared distance of samples' gradients from their group's mean, `float64[groups]`; NaN
             for a group of less than two samples; with `gram`.
+        spent: what measuring cost at this step by key of the ledger, in forward passes counted; 1 is what
+            training on the step's batch costs.
+        measured: the samples whose gradients were measured at this step.
     """
 
     step: int
@@ -128,6 +131,8 @@ class Signals:
     heldout: Array | None = None
     gram: Array | None = None
     spread: Array | None = None
+    spent: Mapping[str, float] = field(default_factory=dict[str, float])
+    measured: Scored | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,24 @@ class Scored:
     columns: Mapping[str, Array] = field(default_factory=dict[str, Array])
     dots: Array | None = None
     sketch: Array | None = None
+
+    @staticmethod
+    def join(parts: Sequence[Scored]) -> Scored:
+        """Samples of several micro-batches as one."""
+
+        def of(values: list[Array | None]) -> Array | None:
+            known = [value for value in values if value is not None]
+            return np.concatenate(known) if len(known) == len(values) else None
+
+        return Scored(
+            parts[0].step,
+            np.concatenate([p.groups for p in parts]),
+            np.concatenate([p.losses for p in parts]),
+            np.concatenate([p.reference for p in parts]),
+            {name: np.concatenate([p.columns[name] for p in parts]) for name in parts[0].columns},
+            of([p.dots for p in parts]),
+            of([p.sketch for p in parts]),
+        )
 
     def part(self, index: npt.NDArray[np.int64]) -> Scored:
         """The samples at `index`."""

@@ -15,6 +15,7 @@ from tillage.train.parallel import Kind
 from tillage.train.policies import Proportional
 from tillage.train.policy import AnyPolicy
 from tillage.train.reference import ReferenceSpec
+from tillage.train.signals.gradients import GradientSpec
 from tillage.train.spikes import SpikeGuard
 
 
@@ -52,6 +53,8 @@ class TrainSpec(Spec):
     policy: AnyPolicy = Proportional()
     prefetch: int = Field(default=1, ge=0)
     reference: ReferenceSpec = ReferenceSpec()
+    gradients: GradientSpec = GradientSpec()
+    """How gradients of samples are measured, for policies that need them."""
     dtype: Literal["auto", "bf16", "fp32"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where torch finds one."""

@@ -37,9 +37,11 @@ from tillage.train.parallel import (
 )
 from tillage.train.policy import as_chain
 from tillage.train.precision import pick_dtype, precision
+from tillage.train.probes import gradient_probe
 from tillage.train.reference import ReferenceLosses, reference_losses
 from tillage.train.result import TrainResult, save_result
 from tillage.train.signals.ahead import Setting, ahead_scores
+from tillage.train.signals.gradients import GradientProbe
 from tillage.train.spec import TrainSpec
 from tillage.train.spikes import SpikeWatch
 from tillage.train.tokens import Floats, TokenStore
@@ -95,6 +97,21 @@ def train(
     with together(where, world):
         reference, values = _reference(spec, store, targets, dtype, cache or workdir, device)
         scores, ahead = _scores(spec, store, targets, dtype, cache or workdir, device)
+        model = build_model(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
+
+        def own(ids: Tensor, goals: Tensor, spans: Tensor | None) -> Tensor:
+            with precision(dtype, device.type):
+                return model(ids, goals, spans)
+
+        def wrapped(ids: Tensor, goals: Tensor, spans: Tensor | None) -> Tensor:
+            with precision(dtype, device.type):
+                return run.net(ids, goals, spans)
+
+        gradients = gradient_probe(
+            spec.gradients, as_chain(spec.policy).requires(), model, own, wrapped, targets, spec.seq_len,
+            rank=rank, world=world, device=device, spans=spec.document_mask,
+            sharded=spec.parallel == "fsdp" and world > 1,
+        )  # fmt: skip
         feed = Feed(
             store,
             spec.policy,
@@ -111,9 +128,10 @@ def train(
             reference=reference,
             token_reference=None if reference is None else reference.tokens,
             scores=scores,
+            gradients=gradients,
         )
-        model = build_model(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
-        run = Run(spec, feed, model, History(feed.groups.names), dtype, device, world, targets, log)
+        history = History(feed.groups.names)
+        run = Run(spec, feed, model, history, dtype, device, world, targets, log, gradients)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
         if scores:
@@ -208,6 +226,7 @@ class Run:
     world: int
     targets: dict[str, Target]
     log: EventLog
+    probe: GradientProbe | None = None
     seconds: float = 0.0
     evaluation: float = 0.0
 
@@ -380,6 +399,7 @@ class Run:
             "model": whole_model(self.model),
             "optimizer": self.optimizer.state_dict(),
             "feed": self.feed.state_dict(),
+            "gradients": None if self.probe is None else self.probe.state_dict(),
             "ledger": dict(self.feed.ledger),
             "history": self.history.state_dict(),
             "spikes": self.watch.state_dict() if self.watch is not None else None,
@@ -407,6 +427,8 @@ class Run:
         load_whole_model(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.feed.load_state_dict(state["feed"])
+        if self.probe is not None:
+            self.probe.load_state_dict(state["gradients"])
         self.feed.ledger.update(state["ledger"])
         self.history.load_state_dict(state["history"])
         if self.watch is not None and state["spikes"] is not None:

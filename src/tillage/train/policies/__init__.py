@@ -3,6 +3,7 @@
 from tillage.train.policies.ahead import Color
 from tillage.train.policies.aioli import Aioli
 from tillage.train.policies.columns import ColumnSelect, ColumnWeight, CountWeight
+from tillage.train.policies.gradient import Alignment, Balance, Doge, Greats
 from tillage.train.policies.mix import (
     Ado,
     Curriculum,
@@ -21,14 +22,18 @@ from tillage.train.policies.weigh import LinUpper
 __all__ = [
     "Ado",
     "Aioli",
+    "Alignment",
+    "Balance",
     "Color",
     "ColumnSelect",
     "ColumnWeight",
     "CountWeight",
     "Curriculum",
+    "Doge",
     "Doremi",
     "DynamicLoading",
     "Fixed",
+    "Greats",
     "LinUpper",
     "LossQuantile",
     "Odm",
