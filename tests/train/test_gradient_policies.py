@@ -83,15 +83,15 @@ def test_a_domain_not_seen_yet_changes_nothing_and_a_missing_target_is_named() -
 
 @pytest.mark.parametrize("cost", [0.1, 0.9, 4.0])
 def test_a_budget_is_kept_by_measuring_less_often(cost: float) -> None:
+    assert [Greats(every=3).start(TWO).act(t).keep for t in range(4)] == [0.5, 1.0, 1.0, 0.5]
     run = Greats(budget=0.05).start(TWO)
     spent = 0.0
     for step in range(2000):
         due = run.act(step).gradients
         spent += cost * due
         run.observe(step_of(step, None, cost if due else 0.0))
-    share = spent / (spent + 2000)
-    assert 0.025 < share <= 0.0505
-    assert run.act(0).keep == 0.5 and run.act(1).keep == 1.0
+        assert spent <= max(0.05 * (spent + step + 1), cost) + 1e-9  # one use may come before it is paid
+    assert 0.04 < spent / (spent + 2000) <= 0.05
 
 
 @pytest.mark.parametrize(

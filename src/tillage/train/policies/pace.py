@@ -10,8 +10,6 @@ from tillage.train.policy import Policy, Signals, State
 
 PACED = frozenset({"candidate_scoring", "gradients", "probes"})
 """Costs that occur at the steps that a policy chooses."""
-_UNKNOWN = 10.0
-"""Cost of a use, in steps of training, before the first one was seen: enough for the few steps until then."""
 
 
 class Paced(Policy):
@@ -28,21 +26,28 @@ class Paced(Policy):
     of them over its batch); what is spent before training is not in it."""
 
     def initial(self) -> State:
-        return {"pace": {"uses": 0, "cost": 0.0, "every": self.spacing(_UNKNOWN)}}
+        # Before the first use is seen it is taken to cost as much as training on the batch.
+        every = self._spacing(1.0)
+        first = 0 if self.budget is None else every - 1
+        return {"pace": {"uses": 0, "cost": 0.0, "every": every, "next": first}}
 
-    def spacing(self, cost: float) -> int:
-        """Steps between uses that cost as much as `cost` steps of training, so that the budget holds."""
+    def _spacing(self, cost: float) -> int:
+        """Steps of training that pay for `cost` steps' worth of measuring, at least `every`."""
         if self.budget is None:
             return self.every
         return max(self.every, ceil(cost * (1 - self.budget) / self.budget - 1e-9))
 
     def due(self, step: int) -> bool:
-        return step % self.state["pace"]["every"] == 0
+        pace = self.state["pace"]
+        return step >= pace["next"] and (step - pace["next"]) % pace["every"] == 0
 
     def observe(self, signals: Signals) -> None:
         pace = self.state["pace"]
         cost = sum(spent for name, spent in signals.spent.items() if name in PACED)
-        if cost > 0:
+        if cost > 0 and self.budget is not None:
             pace["uses"] += 1
             pace["cost"] += cost
-            pace["every"] = self.spacing(pace["cost"] / pace["uses"])
+            mean = pace["cost"] / pace["uses"]
+            pace["every"] = self._spacing(mean)
+            # Not before the steps until then, with this use, have paid for all of it.
+            pace["next"] = max(signals.step + self.every, self._spacing(pace["cost"] + mean) - 1)
