@@ -11,11 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from importlib import import_module
 
 from cyclopts import App, CycloptsError
 
 from tillage import __version__
 from tillage.cli.answer import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, WRONG_INPUT, Answer, show
+from tillage.cli.lean import uncollected
 from tillage.core.errors import UserError, WorkFailed, nearest
 
 VERBS = {
@@ -114,7 +117,11 @@ def _check_verb(argv: Sequence[str]) -> None:
 
 def entry() -> None:
     """The console script. Leaves by `os._exit`: engine threads may abort a finished interpreter."""
-    code = main(sys.argv[1:])
+    argv = sys.argv[1:]
+    if argv and argv[0] in VERBS:
+        with uncollected(), suppress(ImportError):  # `main` meets it again, and names it
+            import_module(f"tillage.cli.verbs.{argv[0]}")
+    code = main(argv)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -6,6 +6,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import daft
 import pyarrow as pa
 from daft import DataFrame
+from daft.exceptions import DaftCoreException
 from daft.io.sink import DataSink, WriteResult
 from daft.recordbatch import MicroPartition
 from daft.runners import get_or_create_runner
@@ -38,6 +40,10 @@ def use(runner: Runner) -> None:
     logging.getLogger("daft_local_execution").setLevel(logging.CRITICAL)
     if runner == "ray":
         _start_ray()
+    else:
+        # Not left to Daft to find out, which imports ray to ask whether this is a cluster.
+        with suppress(DaftCoreException):  # one was chosen before: which, is looked at below
+            daft.set_runner_native()
     using = get_or_create_runner().name
     if using != runner:
         raise UserError(

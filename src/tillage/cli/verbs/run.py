@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tillage.cli.answer import Answer, Writing, dry, need_file
+from tillage.cli.lean import spare_imports
 from tillage.cli.live import watch
 from tillage.cli.views import accounts_view
 from tillage.core.text import amount, seconds, size
@@ -42,6 +43,7 @@ def run(
             is kept in the workspace, and the run says how far it was off.
     """
     parsed = Recipe.from_yaml(need_file(recipe, "the recipe"))
+    spare_imports()
     if common.dry_run:
         require(parsed)
         where = [parsed.dataset_path(common.space), common.space.runs, common.space.stages]

@@ -1,0 +1,61 @@
+"""Keeps a command's start short: imports that libraries try only to see whether they would succeed.
+
+numba imports scipy's BLAS as soon as the first kernel is loaded, pyarrow imports pandas as soon as the first
+array is made. Neither is used here, and where other packages have brought them along they take a quarter of a
+second. Both libraries go on without, ask once, and import them later where somebody really needs them.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+_ASKED = ("scipy.linalg", "pandas")
+
+
+class _Absent(MetaPathFinder):
+    """Says of some modules that they are not installed."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in self.names:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        return None
+
+
+def spare_imports() -> None:
+    """Let numba and pyarrow ask for scipy and pandas now, and be told that they are not there.
+
+    To be called once whatever a user brings has been loaded: a module that is there by then is left alone,
+    since its objects may come along.
+    """
+    absent = _Absent(*(name for name in _ASKED if name not in sys.modules))
+    sys.meta_path.insert(0, absent)
+    try:
+        import_module("numba.np.arraymath")
+        import_module("pyarrow").array([None])
+    finally:
+        sys.meta_path.remove(absent)
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Without garbage collection: modules that are being loaded leave none, and looking for it takes a fifth of
+    the time of loading them. What there is then is not looked through again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
