@@ -26,11 +26,12 @@ from tillage.data.rows import (
     good_batch,
     typed,
 )
+from tillage.kernels.json_lines import line_ranges, read_strings
 
 BLOCK = 8 << 20
 _COMPRESSED_READ = 256 << 10
 _HEAD_BYTES, _HEAD_LINES = 256 << 10, 100
-_NEWLINE, _OPEN, _CLOSE = 10, 123, 125
+_OPEN, _CLOSE = 123, 125
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,7 @@ def _fast(block: bytes, name: str, line: int, want: Columns, columns: pa.Schema)
     if want.chat is not None:  # layouts may differ by record
         return None
     data = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(data == _NEWLINE)
-    if len(ends) == 0 or ends[-1] != len(data) - 1:
-        ends = np.append(ends, len(data))
-    starts = np.append(0, ends[:-1] + 1)
+    starts, ends = line_ranges(block)
     lengths = ends - starts
     # A line from "{" to "}" cannot be half of a record, so as many records as lines means one in each.
     if lengths.min() < 2 or lengths.max() > want.max_bytes:
@@ -186,12 +184,29 @@ def _fast(block: bytes, name: str, line: int, want: Columns, columns: pa.Schema)
         return None
     if not _is_utf8(block):
         return None
-    fields = dict(want.extra)
-    kinds: dict[str, pa.DataType] = {n: columns.field(n).type for n in fields}
-    kinds[want.text] = pa.large_string()
-    for field in (want.domain_field, want.id_field):
-        if field is not None:
-            kinds[field] = pa.large_string()
+    kinds: dict[str, pa.DataType] = {field: columns.field(field).type for field, _ in want.extra}
+    needed = [f for f in (want.text, want.domain_field, want.id_field) if f is not None]
+    kinds |= dict.fromkeys(needed, pa.large_string())
+    found = None
+    if all(kind == pa.large_string() for kind in kinds.values()):
+        found = read_strings(block, starts, ends, tuple(kinds))
+    if found is None:
+        found = _parsed(block, kinds, len(ends))
+    if found is None or any(found[field].null_count for field in needed):
+        return None
+    given = {field: found[field] for field, _ in want.extra}
+    given["text"] = found[want.text]
+    if want.domain_field is not None:
+        given["domain"] = found[want.domain_field]
+    else:
+        given["domain"] = pa.repeat(pa.scalar(want.domain, pa.large_string()), len(ends))
+    if want.id_field is not None:
+        given[KEY] = found[want.id_field]
+    return good_batch(name, columns, range(line, line + len(ends)), given)
+
+
+def _parsed(block: bytes, kinds: dict[str, pa.DataType], lines: int) -> dict[str, pa.Array] | None:
+    """The fields `kinds` of the records in the block, a column each; None unless there is one in each line."""
     try:
         table = pj.read_json(
             pa.BufferReader(block),
@@ -202,21 +217,10 @@ def _fast(block: bytes, name: str, line: int, want: Columns, columns: pa.Schema)
         )
     except pa.ArrowInvalid:
         return None
-    if table.num_rows != len(ends):
-        return None
-    needed = [f for f in (want.text, want.domain_field, want.id_field) if f is not None]
-    if any(table.column(field).null_count for field in needed):
+    if table.num_rows != lines:
         return None
     whole = table.combine_chunks()
-    given = {field: whole.column(field).chunk(0) for field in kinds if field in fields}
-    given["text"] = whole.column(want.text).chunk(0)
-    if want.domain_field is not None:
-        given["domain"] = whole.column(want.domain_field).chunk(0)
-    else:
-        given["domain"] = pa.repeat(pa.scalar(want.domain, pa.large_string()), len(ends))
-    if want.id_field is not None:
-        given[KEY] = whole.column(want.id_field).chunk(0)
-    return good_batch(name, columns, range(line, line + len(ends)), given)
+    return {field: whole.column(field).chunk(0) for field in kinds}
 
 
 def _is_utf8(block: bytes) -> bool:

@@ -77,3 +77,12 @@ def masked(values: NDArray[np.generic], valid: NDArray[np.uint8]) -> pa.Array:
     if valid.all():
         return pa.array(values)
     return pa.array(values, mask=valid == 0)
+
+
+def masked_strings(
+    offsets: NDArray[np.int64], data: NDArray[np.uint8], valid: NDArray[np.bool_]
+) -> pa.Array:
+    """Offsets and UTF-8 bytes as large_string, without copying; null where `valid` is false."""
+    bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    values = [bits, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_string(), len(valid), values)
