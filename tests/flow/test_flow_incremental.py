@@ -154,7 +154,7 @@ def flip(path: Path, at: float = 0.5) -> None:
     path.write_bytes(raw)
 
 
-@pytest.mark.parametrize("which", ["shard-*/kept-0.parquet", "shard-*/stats.json", "fit-*/decisions.parquet"])
+@pytest.mark.parametrize("which", ["shard-*/kept-0.*", "shard-*/stats.json", "fit-*/decisions.arrow"])
 def test_a_flipped_bit_in_finished_work_is_noticed_and_mended(tmp_path: Path, which: str) -> None:
     raw, workspace = write_raw(tmp_path / "raw"), home(tmp_path)
     what = recipe(raw, *steps())

@@ -63,7 +63,7 @@ def test_an_extended_index_decides_as_a_fit_over_all_does(op, tmp_path):
     for step in (1, 2, 3):
         part = table.slice(cuts[step], cuts[step + 1] - cuts[step])
         op.extend(keyed(op, part), folders[step], folders[step + 1])
-    whole, extended = (pq.read_table(f / Decisions.FILE) for f in (folders[0], folders[-1]))
+    whole, extended = (Decisions.read(f) for f in (folders[0], folders[-1]))
     assert whole.num_rows > 10
     assert digest(whole) == digest(extended)
 

@@ -21,7 +21,7 @@ from tillage.data.schema import DROP, TEXT
 from tillage.flow.recipe import Recipe
 from tillage.ops.base import Annotate, Corpus, Operator, mark_drops, settled
 
-VERSION = 2
+VERSION = 3
 """Raised when the engine's results change, so that cached stages are not reused."""
 
 FIT_COLUMNS = ("id", "domain", "source", "line")

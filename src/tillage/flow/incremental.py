@@ -8,7 +8,7 @@ operator a shard's name also holds what `fit` decided of its rows: it is done ag
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,14 @@ from tillage.core.whole import SUMS, damage
 from tillage.core.workspace import write_atomic
 from tillage.data.files import Part
 from tillage.data.schema import ID
+from tillage.data.stored import SUFFIX, reader
 from tillage.kernels.digest import row_lanes
 from tillage.kernels.hashing import hash_strings
 from tillage.ops.base import Corpus, Decisions
 
 UNITS = "units.json"
 FIT = "fit.json"
+_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,9 @@ class Decided:
         self._rest = "" if op.extends else fingerprint(whole)
         ids, marks = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)]
         if by_row is not None:
-            with pq.ParquetFile(artifact / Decisions.FILE) as file:
-                for batch in file.iter_batches():
-                    ids.append(hash_strings(batch.column(ID)))
-                    marks.append(row_lanes(batch)[0])
+            for batch in Decisions.read(artifact).to_batches(_ROWS):
+                ids.append(hash_strings(batch.column(ID)))
+                marks.append(row_lanes(batch)[0])
         order = np.argsort(np.concatenate(ids), kind="stable")
         self._ids, self._marks = np.concatenate(ids)[order], np.concatenate(marks)[order]
 
@@ -168,5 +169,13 @@ def _marks(units: Sequence[Unit], earlier: Sequence[Decided]) -> list[str]:
 def hashed_ids(units: Sequence[Unit]) -> NDArray[np.uint64]:
     """The hashes of the ids in files of rows, in any order."""
     files = [unit.file for unit in units if unit.file is not None]
-    found = [hash_strings(pq.read_table(path, columns=[ID]).column(ID)) for path in files]
-    return np.concatenate([np.zeros(0, np.uint64), *found])
+    return np.concatenate([np.zeros(0, np.uint64), *(hashed for path in files for hashed in _hashed(path))])
+
+
+def _hashed(path: Path) -> Iterator[NDArray[np.uint64]]:
+    if path.suffix != SUFFIX:
+        yield hash_strings(pq.read_table(path, columns=[ID]).column(ID))
+        return
+    batches = reader(path)
+    for i in range(batches.num_record_batches):
+        yield hash_strings(batches.get_batch(i).column(ID))

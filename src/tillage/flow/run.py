@@ -230,7 +230,7 @@ class _Run:
                 self._check_quarantine(finished)
             accounts += account(self.id, stage, finished.stats, number == 0)
             before, schema = finished.fingerprint, carried(stage, finished)
-            units = finished.units()
+            units = [] if stage.final else finished.units()
         return self._finish(target, stages, done, accounts)
 
     def _finish(

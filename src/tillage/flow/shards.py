@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tillage.core.workspace import write_atomic
+from tillage.data import stored
 from tillage.data.dataset import storable
 from tillage.data.schema import DETAIL, DROP, ID
+from tillage.data.stored import SUFFIX
 from tillage.flow.accounts import Stats
 from tillage.flow.rowindex import keys, write_index
 from tillage.kernels.digest import TableDigest
@@ -25,9 +28,10 @@ _LOW_CARDINALITY = ("domain", "source", DROP)
 
 
 class ShardWriter:
-    """Writes rows to `kept` and `dropped` Parquet files and counts them on the way.
+    """Writes the rows of a shard to files, kept and dropped ones, and counts them on the way.
 
-    Kept rows of the final stage lose all columns that begin with "_"; those of other stages keep the keys.
+    Kept rows of the final stage lose all columns that begin with "_"; those of other stages keep the keys, and
+    go to an Arrow file that the next stage maps into memory.
     """
 
     def __init__(
@@ -37,10 +41,11 @@ class ShardWriter:
         self.final = final
         self.bytes_columns, self.keys = list(bytes_columns), frozenset(keys)
         # Rows that go on are found again in the stage that they end in.
-        self._kept = _Output(folder / f"kept-{stem}.parquet", indexed=final)
-        self._dropped = _Output(folder / f"dropped-{stem}.parquet", indexed=True)
+        self._kept = (
+            _Parquet(folder / f"kept-{stem}.parquet") if final else _Arrow(folder / f"kept-{stem}{SUFFIX}")
+        )
+        self._dropped = _Parquet(folder / f"dropped-{stem}.parquet")
         self._digest = TableDigest()
-
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0
 
@@ -62,15 +67,17 @@ class ShardWriter:
         names = [n for n in batch.schema.names if n not in self.bytes_columns]
         kept_names = [n for n in names if not n.startswith("_") or (not self.final and n in self.keys)]
         kept = _storable(batch.select(kept_names).filter(alive))
-        if self.final and kept.num_rows:
-            self._digest.update(kept)
         self._kept.add(kept)
         dropped_names = [n for n in names if not n.startswith("_") or n in (DROP, DETAIL)]
         dropped = batch.select(dropped_names).filter(batch.column(DROP).is_valid())
         self._dropped.add(_storable(dropped))
+        if self.final and kept.num_rows:
+            self._digest.update(kept)
 
     def close(self) -> Stats:
         self._flush()
+        self._kept.finish()
+        self._dropped.finish()
         self._kept.close()
         self._dropped.close()
         self.stats.digest = self._digest.hexdigest()
@@ -78,50 +85,99 @@ class ShardWriter:
 
 
 class _Output:
-    """One Parquet file, made when the first row comes; row groups of about GROUP_BYTES.
+    """One file, made when the first row comes. It is written by a thread of its own, which takes a group of
+    rows at a time: at most two groups are held."""
 
-    `indexed`: with an index by id beside it.
-    """
+    group_bytes = GROUP_BYTES
 
-    def __init__(self, path: Path, indexed: bool) -> None:
-        self.path, self.indexed = path, indexed
-        self._keys: list[NDArray[np.uint64]] = []
-        self._writer: pq.ParquetWriter | None = None
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         if not batch.num_rows:
             return
-        if self.indexed:
-            self._keys.append(keys(batch.column(ID)))
         self._held.append(batch)
         self._bytes += batch.nbytes
-        if self._bytes >= GROUP_BYTES:
+        if self._bytes >= self.group_bytes:
             self._flush()
 
     def _flush(self) -> None:
-        table = pa.Table.from_batches(self._held)
+        self._wait()
+        self._writing = self._thread.submit(self._write, self._held)
+        self._held, self._bytes = [], 0
+
+    def _wait(self) -> None:
+        """What went wrong in the thread is raised here."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def finish(self) -> None:
+        """Begin to write what is left."""
+        if self._held:
+            self._flush()
+
+    def close(self) -> None:
+        self._wait()
+        self._thread.shutdown()
+        self._end()
+
+    def _write(self, batches: list[pa.RecordBatch]) -> None:
+        raise NotImplementedError
+
+    def _end(self) -> None:
+        raise NotImplementedError
+
+
+class _Parquet(_Output):
+    """Packed, in row groups of about GROUP_BYTES, with an index by id beside it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._keys: list[NDArray[np.uint64]] = []
+        self._writer: pq.ParquetWriter | None = None
+
+    def _write(self, batches: list[pa.RecordBatch]) -> None:
+        table = pa.Table.from_batches(batches)
+        self._keys += [keys(batch.column(ID)) for batch in batches]
         if self._writer is None:
             encoded = [name for name in table.schema.names if name in _LOW_CARDINALITY]
             self._writer = pq.ParquetWriter(
                 self.path,
                 table.schema,
-                # Rows that go on are read once more: to pack them tightly costs more than it saves.
-                compression="zstd" if self.indexed else "lz4",
+                compression="zstd",
                 use_dictionary=encoded,  # pyright: ignore[reportArgumentType]
                 write_statistics=False,
             )
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._held, self._bytes = [], 0
 
-    def close(self) -> None:
-        if self._held:
-            self._flush()
+    def _end(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            if self.indexed:
-                write_index(self.path, self._keys)
+            write_index(self.path, self._keys)
+
+
+class _Arrow(_Output):
+    """As it is in memory."""
+
+    group_bytes = BATCH_BYTES
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def _write(self, batches: list[pa.RecordBatch]) -> None:
+        if self._writer is None:
+            self._writer = stored.writer(self.path, batches[0].schema)
+        for batch in batches:
+            self._writer.write_batch(batch)
+
+    def _end(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -133,7 +189,7 @@ def storable_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def kept_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("kept-*.parquet"))
+    return sorted(path for path in folder.glob("kept-*") if path.suffix in (".parquet", SUFFIX))
 
 
 def dropped_files(folder: Path) -> list[Path]:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import daft
 import pyarrow as pa
-import pyarrow.parquet as pq
 from daft import DataFrame
 
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Note, StageDone
 from tillage.core.spec import fingerprint
 from tillage.core.whole import discard, make_whole, sweep
+from tillage.data import stored
 from tillage.data.files import check_unchanged
 from tillage.data.reader import Inputs, counted, no_rows, raise_left, rows
 from tillage.data.schema import BASE, DETAIL, DROP
@@ -67,14 +67,13 @@ class Done:
         return [path for shard in self.shards for path in dropped_files(shard)]
 
     def units(self) -> list[Unit]:
-        """What the next stage reads, by its size in memory: by that on disk shards would grow too large."""
+        """What the next stage reads; for those of a stage that is not the final one."""
         found: list[Unit] = []
         for shard in self.shards:
             for path in kept_files(shard):
-                meta = pq.read_metadata(path)
-                size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+                rows_, size = stored.size(path)
                 key = f"{self.fingerprint}/{shard.name}/{path.name}"
-                found.append(Unit(key, size, file=path, rows=meta.num_rows))
+                found.append(Unit(key, size, file=path, rows=rows_))
         return found
 
 
@@ -278,11 +277,9 @@ def _read_rows(files: list[Path], schema: pa.Schema) -> DataFrame:
     """Rows that a stage before has kept: the columns of `schema`, all alive unless they say otherwise."""
     if not files:
         return no_rows(schema)
+    if files[0].suffix == stored.SUFFIX:
+        return stored.stored_rows(files, schema)
     frame = daft.read_parquet([str(path) for path in files])
-    missing = [f for f in schema if f.name not in frame.column_names]
-    if missing:
-        empties = {f.name: daft.lit(None).cast(daft.DataType.from_arrow_type(f.type)) for f in missing}
-        frame = frame.with_columns(empties)
     return frame.select(*schema.names)
 
 

@@ -79,9 +79,7 @@ def masked(values: NDArray[np.generic], valid: NDArray[np.uint8]) -> pa.Array:
     return pa.array(values, mask=valid == 0)
 
 
-def masked_strings(
-    offsets: NDArray[np.int64], data: NDArray[np.uint8], valid: NDArray[np.bool_]
-) -> pa.Array:
+def masked_strings(offsets: NDArray[np.int64], data: NDArray[np.uint8], valid: NDArray[np.bool_]) -> pa.Array:
     """Offsets and UTF-8 bytes as large_string, without copying; null where `valid` is false."""
     bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
     values = [bits, pa.py_buffer(offsets), pa.py_buffer(data)]

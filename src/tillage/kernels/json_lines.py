@@ -88,7 +88,14 @@ def _string(data: NDArray[np.uint8], i: np.uint64, stop: np.uint64) -> np.uint64
                 return stop
             i += U(6)
         elif (
-            b == 0x6E or b == 0x22 or b == 0x5C or b == 0x74 or b == 0x72 or b == 0x2F or b == 0x62 or b == 0x66
+            b == 0x6E
+            or b == 0x22
+            or b == 0x5C
+            or b == 0x74
+            or b == 0x72
+            or b == 0x2F
+            or b == 0x62
+            or b == 0x66
         ):
             i += U(2)
         else:

@@ -16,22 +16,24 @@ import daft
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
-from daft import DataFrame, Expression, col, lit
+from daft import DataFrame, DataType, Expression, col, lit
 from daft.expressions import ExpressionsProjection
 from daft.functions import when
 from daft.recordbatch import MicroPartition
+from numpy.typing import NDArray
 
 from tillage.core.registry import Registry
 from tillage.core.spec import Spec
 from tillage.data.chat import MESSAGES, MESSAGES_TYPE, render
 from tillage.data.schema import TEXT
+from tillage.kernels.hashing import hash_strings
 
 Kind = Literal["annotate", "filter", "map", "corpus"]
 
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 _BATCH = 1024
+_KEY = "_key"
 
 
 def settled(frame: DataFrame) -> DataFrame:
@@ -238,19 +240,95 @@ class Corpus(Operator):
 
 
 class Decisions:
-    """A table of per-row decisions keyed by `id`: how corpus operators hand results from `fit` to `apply`."""
+    """A table of per-row decisions keyed by `id`: how corpus operators hand results from `fit` to `apply`.
 
-    FILE = "decisions.parquet"
+    It lies on disk in the order of the ids' hashes and is mapped into memory, so that rows find their decisions
+    while they stream by: however many there are of either, none of it has to be held.
+    """
+
+    FILE = "decisions.arrow"
 
     @staticmethod
     def write(artifact: Path, table: pa.Table) -> None:
         """`table` has `id` (unique) and any columns; rows absent from it get nulls."""
-        pq.write_table(table, artifact / Decisions.FILE, compression="zstd")
+        keys = hash_strings(table.column("id"))
+        order = np.argsort(keys, kind="stable")
+        ordered = table.take(pa.array(order)).append_column(_KEY, pa.array(keys[order]))
+        with pa.ipc.new_file(artifact / Decisions.FILE, ordered.schema) as out:
+            out.write_table(ordered.combine_chunks())
+
+    @staticmethod
+    def read(artifact: Path) -> pa.Table:
+        """What was written, in the order of the hashed ids; mapped, not loaded."""
+        with pa.memory_map(str(artifact / Decisions.FILE)) as file:
+            return pa.ipc.open_file(file).read_all().drop_columns(_KEY)
 
     @staticmethod
     def join(frame: DataFrame, artifact: Path) -> DataFrame:
-        """`frame` with the decision columns added by a left join on `id`."""
-        return frame.join(daft.read_parquet(str(artifact / Decisions.FILE)), on="id", how="left")
+        """`frame` with the decision columns added, null in rows that have none."""
+        look_up = _LookUp(artifact / Decisions.FILE)
+        kinds = {f.name: DataType.from_arrow_type(f.type) for f in look_up.columns()}
+
+        def decided(ids: daft.Series) -> pa.Array:
+            return look_up(ids.to_arrow())
+
+        found = daft.func.batch(return_dtype=DataType.struct(kinds), unnest=True)(decided)
+        return settled(frame.select("*", found(col("id"))))
+
+
+class _LookUp:
+    """Finds the decisions of ids; opens its file when it is first asked, in whatever process that is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._table: pa.Table | None = None
+        self._keys: NDArray[np.uint64] = np.zeros(0, np.uint64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_table": None, "_keys": np.zeros(0, np.uint64)}
+
+    def columns(self) -> list[pa.Field]:
+        with pa.memory_map(str(self.path)) as file:
+            return [f for f in pa.ipc.open_file(file).schema if f.name not in ("id", _KEY)]
+
+    def __call__(self, ids: pa.Array) -> pa.Array:
+        table = self._open()
+        names = [name for name in table.column_names if name not in ("id", _KEY)]
+        places = self._places(ids, table)
+        found = table.select(names).take(places).combine_chunks()
+        columns = [_one(found.column(name)) for name in names]
+        return pa.StructArray.from_arrays(columns, fields=list(found.schema))
+
+    def _open(self) -> pa.Table:
+        if self._table is None:
+            with pa.memory_map(str(self.path)) as file:
+                table = pa.ipc.open_file(file).read_all()
+            self._keys = table.column(_KEY).to_numpy()
+            self._table = table
+        return self._table
+
+    def _places(self, ids: pa.Array, table: pa.Table) -> pa.Array:
+        """The row of the table for each id, null where there is none."""
+        keys = self._keys
+        hashed = hash_strings(ids)
+        at = np.searchsorted(keys, hashed)
+        known = np.zeros(len(at), np.bool_)
+        open_ = np.arange(len(at))
+        while len(open_):
+            open_ = open_[at[open_] < len(keys)]
+            open_ = open_[keys[at[open_]] == hashed[open_]]
+            mine = _one(table.column("id").take(pa.array(at[open_])))
+            same = pc.equal(mine, ids.take(pa.array(open_)).cast(mine.type))
+            right = pc.fill_null(same, False).to_numpy(zero_copy_only=False)
+            known[open_[right]] = True
+            # Two ids of one hash stand one after the other.
+            open_ = open_[~right]
+            at[open_] += 1
+        return pa.array(at, mask=~known)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 operators: Registry[Operator] = Registry("operator", group="tillage.operators")
