@@ -3,12 +3,13 @@
 import random
 
 import daft
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tillage.core.errors import UserError
 from tillage.data.schema import BASE
+from tillage.ops import base
 from tillage.ops.base import Decisions
 from tillage.ops.conformance import digest, execute
 from tillage.ops.dedup import ExactDedup, MinHashDedup, SimHashDedup, UrlDedup
@@ -83,3 +84,19 @@ def test_the_best_by_a_column_stays_and_marks_name_the_cluster():
     for wrong in ({"keep": "best"}, {"best_by": "line"}):
         with pytest.raises(UserError, match="go together"):
             ExactDedup(**wrong)
+
+
+def test_decisions_find_their_rows_also_where_hashes_collide(tmp_path, monkeypatch):
+    def coarse(ids):
+        return np.array([len(id) for id in ids.to_pylist()], np.uint64)
+
+    monkeypatch.setattr(base, "hash_strings", coarse)
+    known = pa.table(
+        {"id": ["aa", "b", "cc", "dd"], "n": [1, 2, None, 4], "l": [["x"], [], None, ["y", "z"]]}
+    )
+    Decisions.write(tmp_path, known)
+    rows = daft.from_pydict({"id": ["dd", "zz", "cc", "b", "aa", "", "yyy"]})
+    found = Decisions.join(rows, tmp_path).to_pydict()
+    assert found["n"] == [4, None, None, 2, 1, None, None]
+    assert found["l"] == [["y", "z"], None, None, [], ["x"], None, None]
+    assert Decisions.read(tmp_path).sort_by("id").equals(known.sort_by("id"))

@@ -16,7 +16,6 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-
 _ASKED = ("scipy.linalg", "pandas")
 
 
@@ -51,8 +50,8 @@ def spare_imports() -> None:
 
 @contextmanager
 def uncollected() -> Generator[None]:
-    """Without garbage collection: modules that are being loaded leave none, and looking for it takes a fifth of
-    the time of loading them. What there is then is not looked through again."""
+    """Without garbage collection: modules that are being loaded leave none, and looking for it takes a fifth
+    of the time of loading them. What there is then is not looked through again."""
     gc.disable()
     try:
         yield

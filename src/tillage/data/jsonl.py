@@ -206,7 +206,7 @@ def _fast(block: bytes, name: str, line: int, want: Columns, columns: pa.Schema)
 
 
 def _parsed(block: bytes, kinds: dict[str, pa.DataType], lines: int) -> dict[str, pa.Array] | None:
-    """The fields `kinds` of the records in the block, a column each; None unless there is one in each line."""
+    """The fields `kinds` of the records in the block, a column each; None unless each line has a record."""
     try:
         table = pj.read_json(
             pa.BufferReader(block),

@@ -30,8 +30,8 @@ _LOW_CARDINALITY = ("domain", "source", DROP)
 class ShardWriter:
     """Writes the rows of a shard to files, kept and dropped ones, and counts them on the way.
 
-    Kept rows of the final stage lose all columns that begin with "_"; those of other stages keep the keys, and
-    go to an Arrow file that the next stage maps into memory.
+    Kept rows of the final stage lose all columns that begin with "_"; those of other stages keep the keys,
+    and go to an Arrow file that the next stage maps into memory.
     """
 
     def __init__(

@@ -242,8 +242,8 @@ class Corpus(Operator):
 class Decisions:
     """A table of per-row decisions keyed by `id`: how corpus operators hand results from `fit` to `apply`.
 
-    It lies on disk in the order of the ids' hashes and is mapped into memory, so that rows find their decisions
-    while they stream by: however many there are of either, none of it has to be held.
+    It lies on disk in the order of the ids' hashes and is mapped into memory, so that rows find their
+    decisions while they stream by: however many there are of either, none of it has to be held.
     """
 
     FILE = "decisions.arrow"
