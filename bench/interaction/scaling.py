@@ -188,7 +188,9 @@ class Scaling:
             return
         half = self.options.steps // 2
         spec = self.spec(model, "ddp", dtype="bf16", checkpoint_every=half, keep_checkpoints=1)
-        _, _, _ = self.run(2, self.job("train", "whole", spec))
+        if self.run(2, self.job("train", "whole", spec))[0]:
+            self.found["kill"] = "the run that nobody kills failed"
+            return
         code, told, _ = self.run(2, self.job("train", "killed", spec, die=half + 2))
         ended = time.time()
         died = float((self.scratch / "killed/died").read_text())

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -67,8 +66,7 @@ def train_reference(
         block = permute(number % count, count, spec.seed, 3, number // count)
         tokens = torch.from_numpy(read(block)).to(device)
         with precision(dtype, device):
-            logits = model(tokens[:, :-1])
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+            loss = model(tokens[:, :-1], tokens[:, 1:]).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), spec.optim.clip)
         optimizer.step(spec.optim.factor(step, steps))
@@ -89,8 +87,9 @@ def blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], In
 class ReferenceLosses:
     """Mean reference loss of samples, computed on first need and kept: `losses(samples) -> float64[n]`.
 
-    Samples are scored in blocks of neighbours, always the same ones, so a value never depends on what else
-    was asked for.
+    `model` gives the losses of tokens from ids and targets (`[n, seq_len]` each, as a `GPT` does), so that
+    the logits of a block are never held whole. Samples are scored in blocks of neighbours, always the same
+    ones, so a value never depends on what else was asked for.
 
     Attributes:
         seconds: what training the reference took (also when it came from the cache: it was still spent).
@@ -98,7 +97,7 @@ class ReferenceLosses:
 
     def __init__(
         self,
-        model: Callable[[Tensor], Tensor],
+        model: Callable[[Tensor, Tensor], Tensor],
         store: TokenStore,
         seq_len: int,
         dtype: str,
@@ -133,9 +132,7 @@ class ReferenceLosses:
         """Loss of each token, `float32[n, seq_len]`."""
         tokens = torch.from_numpy(self._cut.read(samples)).to(self.device)
         with torch.no_grad(), precision(self.dtype, self.device):
-            logits = self.model(tokens[:, :-1])
-        flat = F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none")
-        return flat.view(len(samples), -1)
+            return self.model(tokens[:, :-1], tokens[:, 1:])
 
     def save(self, path: Path) -> None:
         """Add what is known here to the cache file at `path`, atomically."""
