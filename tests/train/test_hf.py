@@ -31,7 +31,7 @@ def folder_of(config: Any, tokenizer: Tokenizer, folder: Path, seed: int = 0) ->
     """A folder as `save_pretrained` writes it."""
     torch.manual_seed(seed)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer._bpe, eos_token=tokenizer.eos_text)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer.bpe, eos_token=tokenizer.eos_text)
     fast.save_pretrained(folder)
     return folder
 
@@ -145,7 +145,7 @@ def test_recomputing_changes_no_loss(folder: Path, store: TokenStore) -> None:
 def test_store_of_the_models_tokenizer(folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
     own = hf_tokenizer(folder)
     assert own.eos == tokenizer.eos and own.vocab == tokenizer.vocab
-    other = Tokenizer(own._bpe, eos=tokenizer._bpe.id_to_token(7))
+    other = Tokenizer(own.bpe, eos=tokenizer.bpe.id_to_token(7))
     store = TokenStore.write(tmp_path / "s", batches(documents(9)), other)
     assert store.tokenizer.eos == 7 and TokenStore.open(tmp_path / "s").tokenizer.eos == 7
     assert (store.tokens[store.starts[1:] - 1] == 7).all()

@@ -53,6 +53,8 @@ class Feed:
         batch_tokens: tokens of one optimiser step, over all ranks and micro-batches.
         reference: reference losses of samples, for policies that require them.
         token_reference: the same of single tokens.
+        spans: whether batches say which tokens are of one document; by default where samples are packed of
+            whole documents.
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
         scores: scores of all samples computed before training, by name, for policies that require them.
         gradients: measures gradients of samples, for policies that require them.
@@ -78,7 +80,7 @@ class Feed:
         accumulate: int = 1,
         prefetch: int = 1,
         device: str | torch.device = "cpu",
-        spans: bool = False,
+        spans: bool | None = None,
         reference: Reference | None = None,
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
@@ -135,7 +137,8 @@ class Feed:
         self._trained: Trained | None = None
         self._step = 0
         self._micro = 0
-        self.device, self.spans = torch.device(device), spans
+        self.device = torch.device(device)
+        self.spans = self.cut.pieces is not None if spans is None else spans
         selects = self.policy.owner("select") is not None
         self._visits: Visits | None = None
         if selects and max_visits is not None:
@@ -317,6 +320,8 @@ class Feed:
             factors = torch.as_tensor(of_tokens[low:high], dtype=losses.dtype, device=losses.device)
             value = (factors * single).sum() * (self.world / (self.batch * self.seq_len))
         else:
+            if self.cut.mass is not None:  # every token that is learned counts the same
+                weights = weights * self.cut.mass[batch.world_samples]
             scaled = weights / weights.mean() if whole else weights
             factors = torch.as_tensor(scaled[low:high], dtype=losses.dtype, device=losses.device)
             value = (factors * losses).sum() * (self.world / self.batch)
@@ -342,7 +347,7 @@ class Feed:
         """Whether nothing depends on the losses before the next batch, so that a GPU need not be waited
         for."""
         weighs = self._weighs_tokens or self.policy.owner("weigh") is not None
-        return self.device.type == "cuda" and not weighs and not self.needs.tokens
+        return self.device.type == "cuda" and not (weighs or self.needs.tokens or self.cut.mass is not None)
 
     def _defer(self, batch: Batch, losses: Tensor) -> None:
         """Begin to copy the losses to the host; `_settle` waits for them."""
@@ -450,7 +455,7 @@ class Feed:
             micro=self._micro,
             input_ids=ids,
             targets=targets,
-            spans=(ids == self.store.tokenizer.eos).cumsum(1) if self.spans else None,
+            spans=self.cut.spans(samples[low:high], ids) if self.spans else None,
             samples=samples[low:high],
             groups=groups[low:high],
             weights=np.ones(high - low),

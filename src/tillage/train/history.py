@@ -76,7 +76,7 @@ class History:
         for s in self._steps:
             for sample, w, value in zip(s.samples, s.weights, s.losses, strict=True):
                 touched = cut.documents(int(sample))
-                span = slice(touched.start, touched.stop)
+                span = np.asarray(touched, dtype=np.int64)
                 visits[span] += 1
                 weight[span] += w
                 loss[span] += value

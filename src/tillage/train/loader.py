@@ -53,8 +53,8 @@ class StaticLoader:
                 samples.append(int(orders[group][taken[group] % size]))
                 taken[group] += 1
                 number += 1
-            tokens = torch.from_numpy(self.cut.read(samples))
-            yield tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), np.asarray(samples)
+            ids, targets = self.cut.pairs(samples)
+            yield torch.from_numpy(ids), torch.from_numpy(targets), np.asarray(samples)
 
     def _epoch(self, group: int, epoch: int) -> Ints:
         """The order of a group's samples in an epoch, written out."""

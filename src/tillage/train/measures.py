@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from tillage.core.errors import UserError
 from tillage.train.batch import Batch, Model, Reference, TokenReference
-from tillage.train.losses import token_losses
+from tillage.train.losses import sample_losses, token_losses
 from tillage.train.policy import Array, SignalSpec
 from tillage.train.signals.gradients import GradientProbe, Measured, domain_products
 from tillage.train.tokens import Ints, Samples
@@ -135,7 +135,7 @@ class Measures:
             return self._asked[1]
         self.spend("reference_scoring", count * self._rates.get("reference", 1.0))
         if self.needs.tokens:
-            values = self.token_references(mine).mean(1)
+            values = self.mean(self.token_references(mine), mine)
         else:
             with self.overhead("reference_scoring"):
                 values = self._reference(mine)
@@ -154,8 +154,14 @@ class Measures:
 
     def excess(self, batch: Batch, tokens: Array) -> Array:
         """Mean over the tokens of each sample of max(loss - reference loss, 0), over all ranks."""
-        above = np.maximum(tokens - self.token_references(batch.samples), 0.0).mean(1)
-        return self.gather(above, len(batch.world_samples))
+        above = np.maximum(tokens - self.token_references(batch.samples), 0.0)
+        return self.gather(self.mean(above, batch.samples), len(batch.world_samples))
+
+    def mean(self, tokens: Array, samples: Ints) -> Array:
+        """Mean of a value by token, `[n, seq_len]`, over what is learned of each sample; 0 elsewhere it must
+        be."""
+        mass = self.cut.mass
+        return tokens.mean(1) if mass is None else tokens.mean(1) / np.maximum(mass[samples], 1e-9)
 
     def columns(self, samples: Ints) -> dict[str, Array]:
         """Required measurements of samples by name, NaN where a sample has none."""
@@ -187,10 +193,11 @@ class Measures:
                 count = int(self.held[g])
                 last = int(self.cut.first[self.active[g]] + self.cut.counts[self.active[g]])
                 low, high = self.slice(count)
-                tokens = torch.from_numpy(self.cut.read(np.arange(last - count, last)[low:high])).to(device)
+                pairs = self.cut.pairs(np.arange(last - count, last)[low:high])
+                ids, targets = (torch.from_numpy(x).to(device) for x in pairs)
                 mine = np.zeros(0)
-                if len(tokens):
-                    losses = token_losses(model(tokens[:, :-1]), tokens[:, 1:]).mean(1)
+                if len(ids):
+                    losses = sample_losses(token_losses(model(ids), targets), targets)
                     mine = losses.double().cpu().numpy()
                 found[g] = self.gather(mine, count).mean()
         return found

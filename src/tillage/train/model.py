@@ -52,6 +52,10 @@ Mask = Tensor | BlockMask | None
 before."""
 
 
+_DENSE = 2048
+"""Longest sample with a dense mask outside compiled models, where flex_attention is slower."""
+
+
 def document_mask(documents: Tensor) -> Mask:
     """The mask of queries that see what came before in their own document.
 
@@ -59,7 +63,7 @@ def document_mask(documents: Tensor) -> Mask:
         documents: `int64[b, t]`, a number for each document in a sample.
     """
     b, t = documents.shape
-    if documents.is_cuda:
+    if documents.is_cuda and (torch.compiler.is_compiling() or t > _DENSE):
 
         def same(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             return (query >= key) & (documents[batch, query] == documents[batch, key])

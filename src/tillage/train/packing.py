@@ -18,6 +18,8 @@ import pyarrow.compute
 from tillage.core.errors import UserError, WorkFailed
 from tillage.core.workspace import write_atomic
 from tillage.data import schema
+from tillage.data.chat import MESSAGES
+from tillage.train.chats import ChatEncoder, ChatFormat
 from tillage.train.tokenizer import Ints, Tokenizer
 
 FORMAT = 1
@@ -65,13 +67,16 @@ def write_store(
     tokenizer: Tokenizer,
     source: dict[str, Any],
     columns: Sequence[str] | None,
+    chat: ChatFormat | None = None,
 ) -> None:
+    encoder = None if chat is None else ChatEncoder(tokenizer, chat)
     dtype = np.dtype(np.uint16 if tokenizer.vocab <= 1 << 16 else np.uint32)
     spool = draft / "spool.bin"
     ids: list[pa.Array] = []
     domains: list[pa.Array] = []
     sizes: list[Ints] = []
     lengths: list[Ints] = []
+    masks: list[npt.NDArray[np.bool_]] = []
     values: dict[str, list[Floats]] | None = None
     with spool.open("wb") as out:
         for batch in batches:
@@ -91,6 +96,8 @@ def write_store(
             for part in _slices(batch):
                 texts = part.column(schema.TEXT)
                 encoded = tokenizer.encode(texts.to_pylist())
+                if encoder is not None:
+                    masks += _chats(encoder, part, encoded)
                 end = np.asarray([tokenizer.eos], dtype=dtype)
                 pieces = [piece for e in encoded for piece in (e.astype(dtype), end)]
                 out.write(np.concatenate(pieces).tobytes())
@@ -105,7 +112,10 @@ def write_store(
     names, table, order, begin, length = _order(ids, domains, sizes, lengths)
     for name, parts in values.items():
         table = table.append_column("m_" + name, pa.array(np.concatenate(parts)[order]))
-    digest = _gather(draft, spool, dtype, begin, length)
+    digest = _gather(draft / "tokens.bin", np.memmap(spool, dtype=dtype, mode="r"), begin, length)
+    if masks:
+        everything = np.concatenate(masks).astype(np.uint8)
+        digest += _gather(draft / "mask.bin", everything, begin, length)
     spool.unlink()
     with (
         pa.OSFile(str(draft / "documents.arrow"), "wb") as sink,
@@ -127,6 +137,7 @@ def write_store(
         "fingerprint": content.hexdigest()[:16],
         "tokenizer": tokenizer.fingerprint,
         "eos": tokenizer.eos_text,
+        "chat": None if chat is None else chat.name,
         "dtype": dtype.name,
         "documents": table.num_rows,
         "tokens": int(length.sum()),
@@ -172,20 +183,40 @@ def _order(
     return names, documents, order.astype(np.int64), begin, length
 
 
-def _gather(draft: Path, spool: Path, dtype: np.dtype[Any], begin: Ints, length: Ints) -> bytes:
+def _chats(
+    encoder: ChatEncoder, part: pa.RecordBatch, encoded: list[npt.NDArray[np.uint32]]
+) -> list[npt.NDArray[np.bool_]]:
+    """What is learned of each row, its end-of-text included; rows with messages are encoded as chats, in
+    place."""
+    if MESSAGES not in part.schema.names:
+        raise UserError(
+            "the rows have no messages", got=", ".join(part.schema.names), expected=MESSAGES,
+            hint="read the data with a source that makes chats, or leave `chat` out",
+        )  # fmt: skip
+    masks: list[npt.NDArray[np.bool_]] = []
+    for row, messages in enumerate(part.column(MESSAGES).to_pylist()):
+        ends = True
+        learned = np.ones(len(encoded[row]), dtype=np.bool_)
+        if messages is not None:
+            encoded[row], learned = encoder.encode(messages)
+            ends = encoder.chat.ends and bool(learned[-1:].all())
+        masks.append(np.append(learned, ends))
+    return masks
+
+
+def _gather(path: Path, spool: npt.NDArray[Any], begin: Ints, length: Ints) -> bytes:
     """Copy documents from the spool in their final order; the SHA-256 of what was written."""
-    tokens = np.memmap(spool, dtype=dtype, mode="r")
     digest = hashlib.sha256()
-    with (draft / "tokens.bin").open("wb") as out:
+    with path.open("wb") as out:
         for low in range(0, len(begin), 4096):
             parts = [
-                tokens[b : b + n]
+                spool[b : b + n]
                 for b, n in zip(begin[low : low + 4096], length[low : low + 4096], strict=True)
             ]
             block = np.concatenate(parts).tobytes()
             digest.update(block)
             if out.write(block) != len(block):
-                raise WorkFailed("the disk did not take all tokens", where=draft)
+                raise WorkFailed("the disk did not take all tokens", where=path)
         out.flush()
         with suppress(OSError):
             os.fsync(out.fileno())

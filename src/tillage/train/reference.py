@@ -18,6 +18,7 @@ from tillage.core.spec import Spec, fingerprint
 from tillage.core.workspace import atomic_file
 from tillage.train.draw import permute
 from tillage.train.evaluate import Target
+from tillage.train.losses import IGNORE, sample_losses
 from tillage.train.model import GPT, ModelSpec
 from tillage.train.optim import Optimizer, OptimSpec
 from tillage.train.precision import precision
@@ -64,24 +65,34 @@ def train_reference(
     for step in range(steps):
         number = step * spec.batch + np.arange(spec.batch)
         block = permute(number % count, count, spec.seed, 3, number // count)
-        tokens = torch.from_numpy(read(block)).to(device)
+        ids, targets = (torch.from_numpy(x).to(device) for x in read(block))
         with precision(dtype, device):
-            loss = model(tokens[:, :-1], tokens[:, 1:]).mean()
+            loss = model(ids, targets).sum() / (targets != IGNORE).sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), spec.optim.clip)
         optimizer.step(spec.optim.factor(step, steps))
     return model.eval()
 
 
-def blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], Ints], int]:
-    """How to read blocks of `seq_len + 1` tokens by number, and how many there are."""
+def blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], tuple[Ints, Ints]], int]:
+    """How to read inputs and targets of blocks of `seq_len` tokens by number, and how many blocks there
+    are."""
     if isinstance(text, TokenStore):
         cut = text.samples(seq_len)
-        return cut.read, len(cut)
+        return cut.pairs, len(cut)
     stream = np.concatenate([[text.eos], text.tokens]).astype(np.int64)
     if len(stream) <= seq_len:
         stream = np.tile(stream, -(-(seq_len + 1) // len(stream)))
-    return lambda n: stream[(n * seq_len)[:, None] + np.arange(seq_len + 1)], (len(stream) - 1) // seq_len
+
+    goals = stream[1:]
+    if text.learned is not None:
+        goals = np.where(np.resize(text.learned, len(goals)), goals, IGNORE)
+
+    def pairs(number: Ints) -> tuple[Ints, Ints]:
+        places = (number * seq_len)[:, None] + np.arange(seq_len)
+        return stream[places], goals[places]
+
+    return pairs, (len(stream) - 1) // seq_len
 
 
 class ReferenceLosses:
@@ -97,7 +108,7 @@ class ReferenceLosses:
 
     def __init__(
         self,
-        model: Callable[[Tensor, Tensor], Tensor],
+        model: Callable[..., Tensor],
         store: TokenStore,
         seq_len: int,
         dtype: str,
@@ -112,7 +123,8 @@ class ReferenceLosses:
     def __call__(self, samples: Ints) -> Floats:
         for block in np.unique(samples[np.isnan(self._known[samples])] // self._block):
             span = self._span(block)
-            self._known[span] = self._score(span).mean(1).double().cpu().numpy()
+            targets = torch.from_numpy(self._cut.pairs(span)[1]).to(self.device)
+            self._known[span] = sample_losses(self._score(span), targets).double().cpu().numpy()
         return self._known[samples]
 
     def every(self) -> Floats:
@@ -130,9 +142,9 @@ class ReferenceLosses:
 
     def _score(self, samples: Ints) -> Tensor:
         """Loss of each token, `float32[n, seq_len]`."""
-        tokens = torch.from_numpy(self._cut.read(samples)).to(self.device)
+        ids, targets = (torch.from_numpy(x).to(self.device) for x in self._cut.pairs(samples))
         with torch.no_grad(), precision(self.dtype, self.device):
-            return self.model(tokens[:, :-1], tokens[:, 1:])
+            return self.model(ids, targets)
 
     def save(self, path: Path) -> None:
         """Add what is known here to the cache file at `path`, atomically."""

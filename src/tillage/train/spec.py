@@ -62,8 +62,12 @@ class TrainSpec(Spec):
     """torch.compile: some ten seconds at the beginning, then fewer and larger steps of work."""
     recompute: bool = False
     """Activation checkpointing: blocks are computed again in the backward pass (arXiv 1604.06174)."""
-    document_mask: bool = False
-    """Whether tokens attend within their own document only."""
+    document_mask: bool | None = None
+    """Whether tokens attend within their own document only; by default where samples are packed of whole
+    documents."""
+    packing: Literal["auto", "stream", "best_fit", "document"] = "auto"
+    """How samples are cut: from one stream of a domain's documents, or packed of whole documents, or
+    a document alone; by default packed where only a part is learned, as of chats."""
     parallel: Kind = "ddp"
     """Under torchrun: ddp copies the model to each process, fsdp shards it."""
     passes: int | None = Field(default=None, ge=1)

@@ -30,8 +30,8 @@ class Tokenizer:
     """
 
     def __init__(self, bpe: Bpe, eos: str = EOS) -> None:
-        self._bpe = bpe
-        self._bpe.encode_special_tokens = True
+        self.bpe = bpe
+        self.bpe.encode_special_tokens = True
         self.json = bpe.to_str()
         self.eos_text = eos
         said = self.json if eos == EOS else self.json + eos
@@ -85,18 +85,18 @@ class Tokenizer:
     def token_bytes(self) -> Ints:
         """Bytes of text that each token stands for, `int64[vocab]`; 0 for end-of-text."""
         sizes = np.zeros(self.vocab, dtype=np.int64)
-        for token, index in self._bpe.get_vocab().items():
+        for token, index in self.bpe.get_vocab().items():
             # Byte-level BPE writes each byte as one character.
             sizes[index] = 0 if token == self.eos_text else len(token)
         return sizes
 
     def encode(self, texts: Sequence[str]) -> list[npt.NDArray[np.uint32]]:
         """Token ids of each text, without end-of-text. Uses all cores that `RAYON_NUM_THREADS` allows."""
-        encoded = self._bpe.encode_batch_fast(list(texts), add_special_tokens=False)
+        encoded = self.bpe.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.asarray(e.ids, dtype=np.uint32) for e in encoded]
 
     def decode(self, ids: Iterable[int]) -> str:
-        return self._bpe.decode([int(i) for i in ids], skip_special_tokens=False)
+        return self.bpe.decode([int(i) for i in ids], skip_special_tokens=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Tokenizer.from_json, (self.json, "tokenizer", self.eos_text))

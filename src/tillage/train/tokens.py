@@ -8,6 +8,7 @@ and targets, shifted by one.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -15,17 +16,25 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
+from torch import Tensor
 
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Tokenised
+from tillage.core.spec import fingerprint
 from tillage.core.workspace import check_writable
+from tillage.train.chats import ChatFormat
+from tillage.train.fitted import Pieces
+from tillage.train.losses import IGNORE
 from tillage.train.packing import FORMAT, Floats, write_store
 from tillage.train.tokenizer import EOS, Ints, Tokenizer
+
+Packing = Literal["stream", "best_fit", "document"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class TokenStore:
         starts: `int64[documents + 1]`, where each document begins; its last token is end-of-text.
         domain: `int64[documents]`, index into `groups.names`; non-decreasing.
         bytes: `int64[documents]`, UTF-8 bytes of each text.
+        mask: `uint8` for each token, 0 where it is not learned; None in stores where all are.
+        packing: how samples are cut: "stream", "best_fit" or "document"; see `packed`.
         fingerprint: changes when, and only when, tokens, ids, domains, measurements or tokenizer do.
     """
 
@@ -74,6 +85,12 @@ class TokenStore:
         self.tokens: npt.NDArray[Any] = (
             np.memmap(folder / "tokens.bin", dtype=dtype, mode="r") if count else np.zeros(0, dtype=dtype)
         )
+        masked = "mask.bin" in manifest["files"] and count > 0
+        self.mask: npt.NDArray[np.uint8] | None = (
+            np.memmap(folder / "mask.bin", dtype=np.uint8, mode="r") if masked else None
+        )
+        self.packing: Packing = "stream" if self.mask is None else "best_fit"
+        self._cuts: dict[int, Samples] = {}
         with pa.memory_map(str(folder / "documents.arrow")) as source:
             self._table = pa.ipc.open_file(source).read_all()
         self.starts: Ints = np.append(_numpy(self._table["start"]), count)
@@ -102,6 +119,7 @@ class TokenStore:
         *,
         source: Mapping[str, Any] | None = None,
         columns: Sequence[str] | None = None,
+        chat: ChatFormat | None = None,
     ) -> TokenStore:
         """Tokenise rows (`id`, `text`, `domain`, measurements) into `folder`, all or nothing.
 
@@ -109,6 +127,8 @@ class TokenStore:
             batches: Arrow batches; read once, streamed.
             source: what the rows are (dataset, version, digest); kept in the manifest.
             columns: numeric measurements to keep per document; all numeric columns when None.
+            chat: how rows with `messages` are written down; then only answers are learned. Without it the
+                text of all rows is.
 
         Raises:
             UserError: a column is missing, a text is null, an id occurs twice, or the folder holds
@@ -123,7 +143,7 @@ class TokenStore:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         try:
-            write_store(draft, batches, tokenizer, dict(source or {}), columns)
+            write_store(draft, batches, tokenizer, dict(source or {}), columns, chat)
             old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             if folder.exists():
                 folder.rename(old)
@@ -167,9 +187,33 @@ class TokenStore:
         """Tokens of a document without its end-of-text."""
         return self.tokens[self.starts[document] : self.starts[document + 1] - 1]
 
+    def packed(self, packing: Packing | Literal["auto"]) -> TokenStore:
+        """The same store with its samples cut in another way.
+
+        "stream": the documents of a domain are one stream, cut every `seq_len` tokens. "best_fit": whole
+        documents share a sample (`tillage.train.fitted`). "document": each has a sample of its own, padded,
+        so that a policy chooses documents and not what happens to lie beside them. "auto": best_fit where
+        only a part is learned.
+        """
+        if packing in ("auto", self.packing):
+            return self
+        other = copy.copy(self)
+        other.packing, other._cuts = packing, {}
+        other.fingerprint = fingerprint(self.fingerprint, packing)
+        return other
+
+    def learned(self, begin: Ints, end: Ints) -> Ints:
+        """How many tokens of each range of positions are learned."""
+        if self.mask is None:
+            return end - begin
+        total = np.concatenate([[0], np.cumsum(self.mask, dtype=np.int64)])
+        return total[end] - total[begin]
+
     def samples(self, seq_len: int) -> Samples:
         """The store cut into samples of `seq_len` tokens."""
-        return Samples(self, seq_len)
+        if seq_len not in self._cuts:
+            self._cuts[seq_len] = Samples(self, seq_len)
+        return self._cuts[seq_len]
 
 
 class Samples:
@@ -178,16 +222,26 @@ class Samples:
     Attributes:
         counts: `int64[groups]`, samples of each group; 0 where a group is shorter than one sample.
         first: `int64[groups + 1]`.
+        pieces: the whole documents in each sample; None where samples are cut from a stream.
+        mass: share of each sample's tokens that are learned, `float64[samples]`; None where all are.
     """
 
     def __init__(self, store: TokenStore, seq_len: int) -> None:
         if seq_len < 1:
             raise UserError("a sample needs at least one token", got=seq_len)
         self.store, self.seq_len = store, seq_len
-        edges = store._token_edges  # pyright: ignore[reportPrivateUsage]
-        self.counts: Ints = np.maximum((np.diff(edges) - 1) // seq_len, 0)
+        self._edges: Ints = store._token_edges  # pyright: ignore[reportPrivateUsage]
+        self.pieces = Pieces(store, seq_len) if store.packing != "stream" else None
+        self.counts: Ints = np.maximum((np.diff(self._edges) - 1) // seq_len, 0)
+        if self.pieces is not None:
+            self.counts = self.pieces.counts
         self.first: Ints = np.concatenate([[0], np.cumsum(self.counts)])
-        self._edges = edges
+        self.mass: Floats | None = None
+        if self.pieces is not None:
+            self.mass = self.pieces.share_learned()
+        elif store.mask is not None:
+            begin = self.start(np.arange(len(self)))
+            self.mass = store.learned(begin + 1, begin + 1 + seq_len) / seq_len
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -203,7 +257,13 @@ class Samples:
         return self._edges[group] + (samples - self.first[group]) * self.seq_len
 
     def read(self, samples: npt.ArrayLike) -> Ints:
-        """Tokens `int64[n, seq_len + 1]`: inputs are `[:, :-1]`, targets `[:, 1:]`."""
+        """Tokens `int64[n, seq_len + 1]` of the stream: inputs are `[:, :-1]`, targets `[:, 1:]`.
+
+        Raises:
+            UserError: packed samples are no stretches of a stream; see `pairs`.
+        """
+        if self.pieces is not None:
+            raise UserError("packed samples have no stream of tokens", hint="use pairs")
         starts = self.start(samples).tolist()
         rows = np.empty((len(starts), self.seq_len + 1), dtype=np.int64)
         # A slice a sample: one array of indices would be eight times as large as the tokens.
@@ -212,12 +272,27 @@ class Samples:
         return rows
 
     def pairs(self, samples: npt.ArrayLike) -> tuple[Ints, Ints]:
-        """Inputs and targets, `int64[n, seq_len]` each."""
+        """Inputs and targets, `int64[n, seq_len]` each; targets are `IGNORE` where nothing is learned."""
+        if self.pieces is not None:
+            return self.pieces.pairs(samples)
         rows = self.read(samples)
-        return np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
+        inputs, targets = np.ascontiguousarray(rows[:, :-1]), np.ascontiguousarray(rows[:, 1:])
+        if self.store.mask is not None:
+            places = self.start(samples)[:, None] + 1 + np.arange(self.seq_len)
+            targets[self.store.mask[places] == 0] = IGNORE
+        return inputs, targets
 
-    def documents(self, sample: int) -> range:
-        """Documents that a sample's inputs touch."""
+    def spans(self, samples: npt.ArrayLike, inputs: Tensor) -> Tensor:
+        """A number for each document in a sample, `int64[n, seq_len]`, where `inputs` are; in a stream the
+        end-of-text before a document counts as its beginning."""
+        if self.pieces is not None:
+            return torch.from_numpy(self.pieces.spans(samples)).to(inputs.device)
+        return (inputs == self.store.tokenizer.eos).cumsum(1)
+
+    def documents(self, sample: int) -> Sequence[int]:
+        """Documents that a sample's inputs touch, ascending."""
+        if self.pieces is not None:
+            return self.pieces.documents(sample)
         begin = int(self.start(np.asarray([sample]))[0])
         low = int(np.searchsorted(self.store.starts, begin, side="right")) - 1
         high = int(np.searchsorted(self.store.starts, begin + self.seq_len, side="left"))
@@ -226,6 +301,8 @@ class Samples:
     def column(self, name: str) -> Floats:
         """A measurement per sample: the mean over its documents, weighted by tokens; NaN if none has it."""
         values, starts = self.store.column(name), self.store.starts
+        if self.pieces is not None:
+            return self.pieces.column(values)
         known = np.isfinite(values)
         size = np.diff(starts)
         mass = np.concatenate([[0.0], np.cumsum(size * known)])

@@ -88,6 +88,8 @@ def train(
             hint="set checkpoint_every, and give a work folder",
         )  # fmt: skip
     dtype = pick_dtype(spec.dtype, device.type)
+    store = store.packed(spec.packing)
+    spans = store.packing != "stream" if spec.document_mask is None else spec.document_mask
     if spec.passes is not None and (spec.passes % world or spec.batch % (spec.passes * spec.accumulate)):
         raise UserError(
             "the passes do not divide", where="passes", got=f"{spec.passes} passes, {world} processes",
@@ -109,7 +111,7 @@ def train(
 
         gradients = gradient_probe(
             spec.gradients, as_chain(spec.policy).requires(), model, own, wrapped, targets, spec.seq_len,
-            rank=rank, world=world, device=device, spans=spec.document_mask,
+            rank=rank, world=world, device=device, spans=spans,
             sharded=spec.parallel == "fsdp" and world > 1,
         )  # fmt: skip
         feed = Feed(
@@ -123,7 +125,7 @@ def train(
             accumulate=spec.accumulate,
             prefetch=spec.prefetch,
             device=device,
-            spans=spec.document_mask,
+            spans=spans,
             max_visits=spec.max_visits,
             reference=reference,
             token_reference=None if reference is None else reference.tokens,

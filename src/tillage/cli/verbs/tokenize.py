@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from tillage.cli.answer import Answer, Writing, dry
 from tillage.cli.live import watch
+from tillage.core.errors import UserError
 from tillage.data.dataset import Dataset
 from tillage.data.refs import open_ref
 from tillage.data.schema import DOMAIN, ID, TEXT
+from tillage.train.chats import ChatFormat, PlainChat, TemplateChat
 from tillage.train.hf import hf_tokenizer
 from tillage.train.tokens import Tokenizer, TokenStore
 
@@ -23,6 +26,7 @@ def tokenize(
     tokenizer: Path | None = None,
     vocab: int = 2048,
     learn_mb: float = 20.0,
+    chat: Literal["plain", "template"] | None = None,
     common: Writing = Writing(),
 ) -> Answer:
     """Write a token store from a dataset version.
@@ -35,6 +39,8 @@ def tokenize(
             is learned from the dataset.
         vocab: tokens of the vocabulary that is learned.
         learn_mb: megabytes of text to learn it from.
+        chat: of rows with messages only the answers are learned: plain writes them down as the text column
+            has them, template by the chat template of the model's folder given as tokenizer.
     """
     data = open_ref(dataset, common.space)
     if version is not None:
@@ -42,6 +48,11 @@ def tokenize(
     folder = store or common.space.stores / f"{data.path.name}-v{data.version}"
     if common.dry_run:
         return dry(f"tokenise {data.count()} rows of {data.path} version {data.version}", [folder])
+    form: ChatFormat | None = PlainChat() if chat == "plain" else None
+    if chat == "template":
+        if tokenizer is None or not tokenizer.is_dir():
+            raise UserError("a chat template comes with a model", hint="--tokenizer FOLDER of the model")
+        form = TemplateChat(tokenizer)
     with watch(common.json) as log:
         bpe = (
             _tokenizer(tokenizer) if tokenizer else Tokenizer.train(_texts(data, int(learn_mb * 1e6)), vocab)
@@ -51,7 +62,7 @@ def tokenize(
             "version": data.version,
             "digest": data.lineage(data.version)["digest"],
         }
-        made = TokenStore.write(folder, data.batches(), bpe, log, source=source)
+        made = TokenStore.write(folder, data.batches(), bpe, log, source=source, chat=form)
     return Answer(
         {
             "store": str(folder),

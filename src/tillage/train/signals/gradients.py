@@ -115,10 +115,10 @@ class TargetBatches:
         number: Ints = step // self.spec.every * count + np.arange(count)
         mine = number[self.rank * count // self.world : (self.rank + 1) * count // self.world]
         block = permute(mine % self._blocks, self._blocks, self.spec.seed, _STREAM, mine // self._blocks)
-        tokens = torch.from_numpy(self._read(block)).to(self.device)
+        parts = (torch.from_numpy(x).to(self.device).split(self.spec.chunk) for x in self._read(block))
         return [
             (x, y, None if self._eos is None else (x == self._eos).cumsum(1))
-            for x, y in ((part[:, :-1], part[:, 1:]) for part in tokens.split(self.spec.chunk))
+            for x, y in zip(*parts, strict=True)
         ]
 
 
