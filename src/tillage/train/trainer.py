@@ -242,7 +242,7 @@ class Run:
                 block.compile()
         elif spec.compile:
             self.model.compile()
-        self.net: nn.Module = spread(self.model, blocks, spec.parallel, self.world, self.dtype == "bf16")
+        self.net: nn.Module = spread(self.model, blocks, spec.parallel, self.world)
         self.optimizer = Optimizer(self.model, spec.optim)
         self.watch = SpikeWatch(spec.spikes) if spec.spikes is not None else None
         peak = spec.peak_tflops * 1e12 if spec.peak_tflops else peak_flops(self.device, self.dtype)
