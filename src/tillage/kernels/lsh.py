@@ -24,8 +24,13 @@ Keys = Callable[[int, int], NDArray[np.uint64]]
 """The keys of rows [start, stop) in one pass, shape (stop - start,)."""
 Forget = Callable[[], None]
 
+EQUAL, BITS, COSINE = 0, 1, 2
+"""How two sketches are compared: by equal elements, by equal bits of 64-bit elements, or as vectors of signed
+bytes by their cosine, in millionths."""
+
 _BLOCK = 1 << 16
 _ONE = U(1)
+_MILLION = 1_000_000.0
 
 
 @njit(nogil=True, cache=True)
@@ -63,9 +68,19 @@ def part_keys(sketches: Sketches, start: int, stop: int) -> NDArray[np.uint64]:
 
 
 @njit(nogil=True, cache=True)
-def _alike(sketches: Sketches, i: Int, j: Int, least: Int, bits: bool) -> bool:
+def _alike(sketches: Sketches, i: Int, j: Int, least: Int, how: Int) -> bool:
     same = 0
-    if bits:
+    if how == COSINE:
+        # Sums of integers, and one product of floats that depends on nothing else: exact in any order.
+        ab, aa, bb = np.int32(0), np.int32(0), np.int32(0)
+        for k in range(sketches.shape[1]):
+            a, b = np.int32(np.int8(sketches[i, k])), np.int32(np.int8(sketches[j, k]))
+            ab += a * b
+            aa += a * a
+            bb += b * b
+        bound = least / _MILLION
+        return bool(ab > 0 and np.float64(ab) * ab >= bound * bound * (np.float64(aa) * bb))
+    if how == BITS:
         for k in range(sketches.shape[1]):
             differ = U(sketches[i, k]) ^ U(sketches[j, k])
             same += 64
@@ -104,7 +119,7 @@ def _join(
     fresh: Int,
     sketches: Sketches,
     least: Int,
-    bits: bool,
+    how: Int,
     copies: NDArray[np.bool_],
     parents: NDArray[np.int64],
 ) -> Int:
@@ -147,7 +162,7 @@ def _join(
                 if members[a] < fresh and members[b] < fresh:
                     continue
                 x, y = root(parents, members[a]), root(parents, members[b])
-                if x != y and _alike(sketches, members[a], members[b], least, bits):
+                if x != y and _alike(sketches, members[a], members[b], least, how):
                     # The earlier row is the root, so a tree is named by its first row.
                     parents[max(x, y)] = min(x, y)
     return i
@@ -193,7 +208,7 @@ def join(
     parents: NDArray[np.int64],
     passes: Sequence[Keys],
     least: int,
-    bits: bool = False,
+    how: int = EQUAL,
     fresh: int = 0,
     forget: Forget | None = None,
 ) -> None:
@@ -203,7 +218,8 @@ def join(
         sketches: shape (rows, size); may lie in a file that is mapped into memory.
         parents: shape (rows,), the forest so far, changed in place; rows from `fresh` on stand alone in it.
         passes: each gives the keys of a stretch of rows.
-        least: equal elements of two sketches that are alike; with `bits`, equal bits of 64-bit elements.
+        least: what two sketches that are alike have in common at least, counted as `how` says.
+        how: `EQUAL`, `BITS` or `COSINE`.
         fresh: pairs of two rows before this one have been compared already.
         forget: called between stretches, to give pages of the mapped file back.
     """
@@ -223,7 +239,7 @@ def join(
             if number == 0:
                 at = _join_equal(keys, order, chosen, at, sketches, copies, parents)
             else:
-                at = _join(keys, order, chosen, at, fresh, sketches, least, bits, copies, parents)
+                at = _join(keys, order, chosen, at, fresh, sketches, least, how, copies, parents)
             if forget is not None:
                 forget()
 

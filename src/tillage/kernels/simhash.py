@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
 from tillage.kernels.hashing import PRIME, U, mix
-from tillage.kernels.lsh import Keys, join, roots
+from tillage.kernels.lsh import BITS, Keys, join, roots
 from tillage.kernels.unicode import class_table, lower_table
 from tillage.kernels.words import capacity, folded_words
 
@@ -103,5 +103,5 @@ def near(fingerprints: NDArray[np.uint64], distance: int) -> NDArray[np.int64]:
     """
     sketches = fingerprints.reshape(-1, 1)
     parents = np.arange(len(sketches), dtype=np.int64)
-    join(sketches, parents, simhash_passes(sketches, distance), 64 - distance, bits=True)
+    join(sketches, parents, simhash_passes(sketches, distance), 64 - distance, how=BITS)
     return roots(parents)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from tillage.core.errors import UserError
 from tillage.kernels.hashing import hash_strings
-from tillage.kernels.lsh import Forget, Keys, Sketches, join
+from tillage.kernels.lsh import BITS, EQUAL, Forget, Keys, Sketches, join
 from tillage.kernels.minhash import band_passes, least_equal, minhash, sketch_type
 from tillage.kernels.simhash import MAX_DISTANCE, simhash, simhash_passes
 from tillage.kernels.urls import normalise_url
@@ -89,8 +89,8 @@ class Dedup(Keeps):
         """How to find alike sketches beyond the equal ones, and how many elements of these must agree."""
         return (), sketches.shape[1]
 
-    bits: ClassVar[bool] = False
-    """Whether bits are counted instead of elements."""
+    how: ClassVar[int] = EQUAL
+    """What of two sketches is compared: see `tillage.kernels.lsh`."""
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
@@ -126,7 +126,7 @@ class Dedup(Keeps):
 
     def _join(self, sketches: Sketches, parents: NDArray[np.int64], fresh: int, forget: Forget) -> None:
         passes, least = self.passes(sketches)
-        join(sketches, parents, passes, least, bits=self.bits, fresh=fresh, forget=forget)
+        join(sketches, parents, passes, least, how=self.how, fresh=fresh, forget=forget)
 
     def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
         if artifact is None:
@@ -250,7 +250,7 @@ class SimHashDedup(Dedup):
     version = 2
     noun = "simhash_duplicate"
     alike = "of its cluster"
-    bits = True
+    how = BITS
 
     ngram: int = Field(default=1, ge=1, le=64, description="words an n-gram")
     distance: int = Field(
@@ -276,25 +276,25 @@ def _url_hash(urls: pa.Array) -> pa.Array:
 
 def _fingerprint(texts: pa.Array, ngram: int, min_words: int) -> pa.Array:
     fingerprints, words = simhash(texts, ngram)
-    return _fixed_rows(fingerprints[:, None].view(np.uint8), pa.array(words >= min_words))
+    return fixed_rows(fingerprints[:, None].view(np.uint8), pa.array(words >= min_words))
 
 
 def _document_hash(texts: pa.Array) -> pa.Array:
     """128 bits, so that a billion documents do not collide."""
     pairs = np.stack([hash_strings(texts, 1), hash_strings(texts, 2)], axis=1)
-    return _fixed_rows(pairs.view(np.uint8), pc.is_valid(texts))
+    return fixed_rows(pairs.view(np.uint8), pc.is_valid(texts))
 
 
 def _sketch(texts: pa.Array, ngram: int, hashes: int, seed: int, rows: int) -> pa.Array:
     sketches, some = minhash(texts, ngram, hashes, seed, rows)
-    return _fixed_rows(sketches.view(np.uint8), pa.array(some))
+    return fixed_rows(sketches.view(np.uint8), pa.array(some))
 
 
 def _byte_length(texts: pa.Array) -> pa.Array:
     return pc.binary_length(texts).cast(pa.float64())
 
 
-def _fixed_rows(data: NDArray[np.uint8], valid: pa.Array) -> pa.Array:
+def fixed_rows(data: NDArray[np.uint8], valid: pa.Array) -> pa.Array:
     """The rows of a matrix of bytes as binary values, null where `valid` is false."""
     rows, size = data.shape
     offsets = pa.py_buffer(np.arange(rows + 1, dtype=np.int64) * size)

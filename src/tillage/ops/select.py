@@ -70,7 +70,10 @@ class Sample(Filter):
 
 @operator
 class DomainQuota(Corpus):
-    """Limit domains to a share of the bytes that remain, to rows or to bytes, keeping rows chosen by hash."""
+    """Limit domains to a share of the bytes that remain, to rows or to bytes, keeping rows chosen by hash.
+
+    Any other column can say the group in place of the domain, such as `topic` or `lang`.
+    """
 
     source = "quotas by domain, as in the mixtures of Gao et al. 2020 (The Pile), arXiv 2101.00027"
 
@@ -79,6 +82,11 @@ class DomainQuota(Corpus):
     )
     max_rows: dict[str, PositiveInt] = Field(default={}, description="domain -> most rows")
     max_bytes: dict[str, PositiveInt] = Field(default={}, description="domain -> most bytes of text")
+    share_each: float | None = Field(
+        default=None, gt=0, lt=1, description="largest share of the bytes kept for each domain not named"
+    )
+    rows_each: PositiveInt | None = Field(default=None, description="most rows of each domain not named")
+    by: str = Field(default="domain", min_length=1, description="the column that says the group")
     seed: int = Field(default=0, ge=0, description="another seed chooses other rows")
 
     @classmethod
@@ -90,12 +98,12 @@ class DomainQuota(Corpus):
         for domain, share in self.max_share.items():
             if not 0 < share < 1:
                 raise UserError("a share must lie between 0 and 1", where=f"max_share: {domain}", got=share)
-        if not (self.max_share or self.max_rows or self.max_bytes):
-            raise UserError("the quota limits nothing", expected="max_share, max_rows or max_bytes")
+        if not (self.max_share or self.max_rows or self.max_bytes or self.share_each or self.rows_each):
+            raise UserError("the quota limits nothing", expected="max_share, max_rows, rows_each or the like")
         return self
 
     def reads(self) -> frozenset[str]:
-        return frozenset({"text", "domain"})
+        return frozenset({"text", self.by})
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
@@ -111,22 +119,27 @@ class DomainQuota(Corpus):
         }
 
     def fit(self, frame: DataFrame, artifact: Path) -> None:
-        table = frame.select("id", "domain", "_chance", "_bytes").to_arrow()
+        table = frame.select(*dict.fromkeys(["id", self.by, "_chance", "_bytes"])).to_arrow()
         table = table.take(pc.sort_indices(table, sort_keys=[("_chance", "ascending"), ("id", "ascending")]))
-        domains = np.array([d if d is not None else "" for d in table.column("domain").to_pylist()], object)
+        named = pc.fill_null(table.column(self.by).cast(pa.large_string()), "").combine_chunks()
+        named = named.dictionary_encode()
+        names = named.dictionary.to_pylist()
+        codes = named.indices.to_numpy(zero_copy_only=False)
         sizes = pc.fill_null(table.column("_bytes"), 0).to_numpy()
         keep = np.ones(len(table), bool)
-        for domain in sorted(self.max_rows.keys() | self.max_bytes.keys()):
-            rows = np.flatnonzero(domains == domain)
-            within = np.arange(len(rows)) < self.max_rows.get(domain, len(rows))
-            if domain in self.max_bytes:
-                within &= np.cumsum(sizes[rows]) <= self.max_bytes[domain]
+        of = {name: np.flatnonzero(codes == code) for code, name in enumerate(names)}
+        for name, rows in of.items():
+            within = np.arange(len(rows)) < self.max_rows.get(name, self.rows_each or len(rows))
+            if name in self.max_bytes:
+                within &= np.cumsum(sizes[rows]) <= self.max_bytes[name]
             keep[rows] = within
+        shares = dict.fromkeys(names, self.share_each) if self.share_each is not None else {}
         budgets = share_budgets(
-            {d: int(sizes[(domains == d) & keep].sum()) for d in sorted(set(domains))}, self.max_share
+            {name: int(sizes[of[name][keep[of[name]]]].sum()) for name in sorted(names)},
+            {**shares, **self.max_share},
         )
-        for domain, budget in budgets.items():
-            rows = np.flatnonzero((domains == domain) & keep)
+        for name, budget in budgets.items():
+            rows = of[name][keep[of[name]]]
             keep[rows] = np.cumsum(sizes[rows]) <= budget
         over = np.flatnonzero(~keep)
         columns = [table.column("id").take(pa.array(over)), pa.array(np.ones(len(over), bool))]
