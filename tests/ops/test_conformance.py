@@ -14,6 +14,7 @@ from daft import col, lit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field, PrivateAttr
+from user_models import model_for
 
 from tillage.core.errors import UserError
 from tillage.ops import operators
@@ -35,6 +36,8 @@ def target(tmp_path_factory):
 def example(name, target):
     op = operators.get(name).example()
     paths = {f: target for f, info in type(op).model_fields.items() if info.annotation is Path}
+    if "model" in paths:
+        paths["model"] = model_for(name, target.parent)
     return op.model_copy(update=paths)
 
 

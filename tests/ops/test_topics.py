@@ -16,7 +16,7 @@ from tillage.kernels.embedding import dot, embed, some
 from tillage.kernels.topics import find_topics, telling_words
 from tillage.ops.conformance import digest, execute
 from tillage.ops.embedding import Similarity, Topics
-from tillage.ops.select import DomainQuota, TopK
+from tillage.ops.select import DomainQuota, TemperatureSample, TopK
 
 FARM = ["wheat", "harvest", "farmer", "barn", "tractor", "soil", "crop", "field", "cattle", "seeds", "plough"]
 CODE = ["function", "compiler", "variable", "pointer", "software", "syntax", "thread", "library", "server"]
@@ -120,6 +120,9 @@ def test_choosing_by_topic(themed):
     quota = execute(DomainQuota(by="topic", rows_each=12, max_rows={"1": 5}), marked)
     stay = [drop is None for drop in quota.column("_drop").to_pylist()]
     assert Counter(quota.column("topic").filter(pa.array(stay)).to_pylist()) == {0: 12, 1: 5, 2: 10}
+    flat = execute(TemperatureSample(temperature=1e6, by="rows", group="topic"), marked)
+    stay = [drop is None for drop in flat.column("_drop").to_pylist()]
+    assert Counter(flat.column("topic").filter(pa.array(stay)).to_pylist()) == {0: 10, 1: 10, 2: 10}
     shares = execute(DomainQuota(by="topic_label", share_each=0.4), marked)
     sizes = Counter()
     for label, drop, words in zip(

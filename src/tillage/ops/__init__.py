@@ -3,6 +3,7 @@
 from tillage.ops import (
     c4,
     chat,
+    classifiers,
     decontaminate,
     dedup,
     domain_margin,
@@ -23,6 +24,7 @@ from tillage.ops import (
     stats,
     substring,
     target,
+    toxicity,
     where,
     word_order,
 )
@@ -31,6 +33,7 @@ from tillage.ops.base import operators
 __all__ = [
     "c4",
     "chat",
+    "classifiers",
     "decontaminate",
     "dedup",
     "domain_margin",
@@ -52,6 +55,7 @@ __all__ = [
     "stats",
     "substring",
     "target",
+    "toxicity",
     "where",
     "word_order",
 ]

@@ -181,10 +181,10 @@ class Marked(Corpus):
 
 @operator
 class TemperatureSample(Marked):
-    """Flatten the shares of domains, p to p^(1/T), by dropping rows of the large ones, chosen by hash.
+    """Flatten the shares of domains, or of languages or topics, p to p^(1/T), by dropping rows of large ones.
 
     The domain that would grow most is kept whole and sets the size of the others: no row is repeated. Domains
-    below `min_share` are kept whole and set nothing.
+    below `min_share` are kept whole and set nothing. Rows are chosen by hash.
     """
 
     source = "Arivazhagan et al. 2019, arXiv 1907.05019, section 4.2 (temperature), by dropping alone"
@@ -194,13 +194,14 @@ class TemperatureSample(Marked):
         default=2.0, ge=1, description="1 keeps all; the larger, the more alike the shares"
     )
     by: Literal["bytes", "rows"] = Field(default="bytes", description="what shares are of")
+    group: str = Field(default="domain", min_length=1, description="the column that says the group")
     min_share: float = Field(
         default=0.01, ge=0, lt=1, description="domains of a smaller share are kept whole and set nothing"
     )
     seed: int = Field(default=0, ge=0, description="another seed chooses other rows")
 
     def reads(self) -> frozenset[str]:
-        return frozenset({"text", "domain"} if self.by == "bytes" else {"domain"})
+        return frozenset({"text", self.group} if self.by == "bytes" else {self.group})
 
     @classmethod
     def meanings(cls) -> dict[str, str]:
@@ -213,9 +214,9 @@ class TemperatureSample(Marked):
         return keys
 
     def fit(self, frame: DataFrame, artifact: Path) -> None:
-        table = frame.select("id", "domain", *self.keys()).to_arrow()
+        table = frame.select(*dict.fromkeys(["id", self.group, *self.keys()])).to_arrow()
         table = table.take(pc.sort_indices(table, sort_keys=[("_chance", "ascending"), ("id", "ascending")]))
-        codes = groups(table.column("domain"))
+        codes = groups(table.column(self.group))
         weights = np.ones(len(table))
         if self.by == "bytes":
             weights = pc.fill_null(table.column("_bytes"), 0).to_numpy().astype(np.float64)

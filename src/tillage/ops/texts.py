@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,32 @@ def file_fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except OSError as error:
         raise UserError("cannot read the file", where=path, got=error.strerror) from error
+
+
+def model_fingerprint(path: Path) -> str:
+    """16 hex digits (SHA-256) of a model's file, or of all in its folder; read again only if one changes.
+
+    Raises:
+        UserError: a file cannot be read, or there is none.
+    """
+    try:
+        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        stats = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in found)
+    except OSError as error:
+        raise UserError("cannot read the model", where=path, got=error.strerror) from error
+    if not stats:
+        raise UserError("no model in the folder", where=path)
+    return _fingerprint_of(path, stats)
+
+
+@lru_cache(maxsize=64)
+def _fingerprint_of(path: Path, stats: tuple[tuple[Path, int, int], ...]) -> str:
+    if path.is_file():
+        return file_fingerprint(path)
+    whole = hashlib.sha256()
+    for file, _, _ in stats:
+        whole.update(f"{file.relative_to(path).as_posix()}\0{file_fingerprint(file)}\0".encode())
+    return whole.hexdigest()[:16]
 
 
 def _parquet(path: Path, fields: list[str]) -> list[str]:
