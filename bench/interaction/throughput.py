@@ -20,10 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench import synthetic
 from tillage.core.events import EventLog
+from tillage.train.evaluate import Target
 from tillage.train.feed import Feed
 from tillage.train.hardware import wait_for
 from tillage.train.history import History
@@ -32,7 +34,10 @@ from tillage.train.optim import OptimSpec
 from tillage.train.parallel import pick_device
 from tillage.train.policy import as_chain, parse_policy
 from tillage.train.precision import pick_dtype
+from tillage.train.probes import gradient_probe, losses_of
 from tillage.train.reference import ReferenceLosses
+from tillage.train.scorer import Scorer
+from tillage.train.signals.gradients import GradientSpec
 from tillage.train.tokens import TokenStore
 from tillage.train.trainer import Run, TrainSpec
 
@@ -52,6 +57,16 @@ ARMS: dict[str, Any] = {
     "tokens: rho1": "rho1",
     "select: rho 0.9": {"rho_select": {"keep": 0.9}},
     "select: rho 0.75": {"rho_select": {"keep": 0.75}},
+    "select: rho 0.75, scorer": {"rho_select": {"keep": 0.75, "scorer": True}},
+    "select: rho 0.75, budget 0.13": {"rho_select": {"keep": 0.75, "budget": 0.13}},
+    "dots: alignment": "alignment",
+    "dots: alignment, budget 0.2": {"alignment": {"budget": 0.2}},
+    "dots: alignment, scorer": {"alignment": {"scorer": True}},
+    "dots: greats 0.75": {"greats": {"keep": 0.75}},
+    "dots: greats 0.75, budget 0.2": {"greats": {"keep": 0.75, "budget": 0.2}},
+    "dots: greats 0.75, scorer": {"greats": {"keep": 0.75, "scorer": True}},
+    "mix: doge": "doge",
+    "mix: balance, budget 0.02": {"balance": {"budget": 0.02}},
     "mix + select + weight": ["ado", {"rho_select": {"keep": 0.9}}, {"lin_upper": {"burn_in": 0}}],
 }
 
@@ -69,6 +84,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=3, help="turns of each arm")
     parser.add_argument("--steps", type=int, default=8, help="steps in a turn")
     parser.add_argument("--batch", type=int, help="samples in a step")
+    parser.add_argument("--gradients", help="settings of gradient signals, as JSON")
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--recompute", action="store_true")
@@ -102,6 +118,7 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
         document_mask=options.document_mask,
         optim=OptimSpec(kind=options.optimizer, lr=1e-4, lr_embedding=1e-4),
         threads=torch.get_num_threads(),
+        gradients=GradientSpec(**json.loads(options.gradients or "{}")),
     )  # fmt: skip
     device = pick_device(spec.device)
     dtype = pick_dtype(spec.dtype, device.type)
@@ -110,8 +127,8 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
         arms = {k: v for k, v in arms.items() if any(part in k for part in options.only.split(","))}
     with tempfile.TemporaryDirectory() as folder:
         store = synthetic.store(Path(folder) / "s", max(40 * batch * seq_len, 2_000_000), 8, vocab)
-        plain = _feed(spec, "proportional", store, device, dtype)
         model = GPT(shape, vocab, seq_len).to(device)
+        plain = _feed(spec, "proportional", store, device, dtype, model)
         run = Run(spec, plain, model, History(plain.groups.names), dtype, device, 1, {}, EventLog())
         _say(options, f"{name}: {model.parameter_count() / 1e6:.1f} M parameters, {device}, {dtype}")
         start = time.perf_counter()
@@ -125,9 +142,10 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
             if time.monotonic() - began > options.seconds:
                 rows.append({"model": name, "arm": arm, "left_out": "no time"})
                 continue
-            feed = _feed(spec, policy, store, device, dtype)
+            feed = _feed(spec, policy, store, device, dtype, model)
             _block(run, feed, 3)
             feed.ledger.clear()
+            feed.forwards.clear()
             mine: list[float] = []
             ratios: list[float] = []
             for _ in range(options.blocks):
@@ -139,6 +157,8 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
             rows[-1]["ledger_s_per_step"] = {
                 k: round(v / (options.blocks * options.steps), 5) for k, v in feed.ledger.items()
             }
+            work = 3.0 * batch * options.blocks * options.steps
+            rows[-1]["forwards_share"] = {k: round(v / work, 4) for k, v in feed.forwards.items()}
             _tell(options, rows[-1])
         if device.type == "cuda":
             rows[0]["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
@@ -151,13 +171,29 @@ def _policy(text: str) -> Any:
     return json.loads(text) if text[:1] in "[{" else text
 
 
-def _feed(spec: TrainSpec, policy: Any, store: TokenStore, device: torch.device, dtype: str) -> Feed:
+def _feed(
+    spec: TrainSpec, policy: Any, store: TokenStore, device: torch.device, dtype: str, model: GPT
+) -> Feed:
     chain = as_chain(parse_policy(policy))
-    extra: dict[str, Any] = {}
-    if chain.requires().reference:
-        small = GPT(spec.reference.model, store.tokenizer.vocab, spec.seq_len, 1).to(device).eval()
+    needs, vocab = chain.requires(), store.tokenizer.vocab
+    small = GPT(spec.reference.model, vocab, spec.seq_len, 1).to(device).eval()
+    rate = small.flops_per_token() / model.flops_per_token()
+    extra: dict[str, Any] = {"rates": {"reference": rate, "scorer": rate}}
+    measured = model, losses_of(model, dtype, device)
+    if needs.scorer:
+        extra["scorer"] = scorer = Scorer(spec.reference, vocab, spec.seq_len, dtype, device)
+        measured = scorer.model, scorer.losses
+    if needs.gradients:
+        tokens = np.random.default_rng(0).integers(1, vocab, 64 * spec.seq_len).astype(np.uint32)
+        ends = np.asarray([0, len(tokens)])
+        target = Target("search", tokens, ends[1:] * 4, ends, store.tokenizer.eos)
+        extra["gradients"] = gradient_probe(
+            spec.gradients, needs, *measured, measured[1], {"search": target}, spec.seq_len, device=device,
+            spans=spec.document_mask,
+        )  # fmt: skip
+    if needs.reference:
         losses = ReferenceLosses(small, store, spec.seq_len, dtype, 0.0, device.type)
-        extra = {"reference": losses, "token_reference": losses.tokens}
+        extra |= {"reference": losses, "token_reference": losses.tokens}
     return Feed(
         store, chain, batch_tokens=spec.batch * spec.seq_len, seq_len=spec.seq_len, device=device,
         spans=spec.document_mask, **extra,

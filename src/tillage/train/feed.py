@@ -38,6 +38,7 @@ from tillage.train.losses import IGNORE, sample_losses, token_losses
 from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
 from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, as_chain
+from tillage.train.scorer import Scorer
 from tillage.train.seen import Seen
 from tillage.train.signals.gradients import GradientProbe, Measured
 from tillage.train.stream import Position, Stream, used_up
@@ -58,7 +59,9 @@ class Feed:
         prefetch: steps between a decision and its effect beyond the next step, at least 0.
         scores: scores of all samples computed before training, by name, for policies that require them.
         gradients: measures gradients of samples, for policies that require them.
-        rates: what a sample's forward pass through the model "reference" costs, in passes of the trained one.
+        scorer: the small model that scores, for policies that ask for one.
+        rates: what a sample's forward pass through the "reference" and the "scorer" costs, in passes of the
+            trained model.
         max_visits: times that a sample may be trained on. Among candidates those trained on so often come
             last, whatever their score, and a domain used up leaves its share to the others: without selection
             from the next micro-batch on, with it as any decision.
@@ -85,6 +88,7 @@ class Feed:
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
         gradients: GradientProbe | None = None,
+        scorer: Scorer | None = None,
         rates: Mapping[str, float] | None = None,
         max_visits: float | None = None,
     ) -> None:
@@ -129,6 +133,7 @@ class Feed:
             token_reference,
             scores,
             gradients,
+            scorer,
             rates,
         )
         self.overhead = self.measures.overhead
@@ -233,7 +238,9 @@ class Feed:
             everyone = self.measures.gather(single, len(batch.world_samples))
             reference = self.measures.references(batch)
             self._seen.add_gradients(self._scored(batch, everyone, reference), found.sketch)
-        return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
+        chosen = self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
+        self.measures.learn(chosen)
+        return chosen
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
         """As `select`, for a model that gives the losses of tokens itself (and so holds no logits)."""
@@ -245,8 +252,7 @@ class Feed:
             if self._measured is not None:
                 found = torch.from_numpy(self._measured.losses).to(batch.targets.device)
             else:
-                found = losses(batch)
-                self.measures.spend("candidate_scoring", len(batch.world_samples))
+                found = self.measures.candidates(batch, losses)
             found = found if self.needs.tokens else sample_losses(found, batch.targets)
             values = found.double().cpu().numpy()
         return self.keep(batch, values)
@@ -267,7 +273,7 @@ class Feed:
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
             raise WorkFailed("the policy's scores are not finite", got=f"{value.shape}: {value[:4]}...")
-        if self.needs.candidates:
+        if self.needs.candidates and not self.needs.scorer:
             self._seen.add(batch.world_groups, everyone, reference, excess)
         order = np.argsort(-value, kind="stable")
         if self._visits is not None:

@@ -13,11 +13,13 @@ from math import ceil
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from tillage.core.errors import UserError
-from tillage.train.batch import Batch, Model, Reference, TokenReference
+from tillage.train.batch import Batch, Model, Reference, TokenLosses, TokenReference
 from tillage.train.losses import sample_losses, token_losses
 from tillage.train.policy import Array, SignalSpec
+from tillage.train.scorer import Scorer
 from tillage.train.signals.gradients import GradientProbe, Measured, domain_products
 from tillage.train.tokens import Ints, Samples
 
@@ -28,7 +30,7 @@ class Measures:
     Args:
         needs: what the policy requires.
         active: groups of `cut` that are served.
-        reference, token_reference, scores, gradients, rates: see `Feed`.
+        reference, token_reference, scores, gradients, scorer, rates: see `Feed`.
 
     Attributes:
         ledger: seconds of overhead by what they were spent on.
@@ -53,8 +55,14 @@ class Measures:
         token_reference: TokenReference | None = None,
         scores: Mapping[str, Array] | None = None,
         gradients: GradientProbe | None = None,
+        scorer: Scorer | None = None,
         rates: Mapping[str, float] | None = None,
     ) -> None:
+        if needs.scorer and scorer is None:
+            raise UserError(
+                "the policy scores by a small model", hint="pass scorer= (see tillage.train.scorer)"
+            )
+        self._scorer = scorer if needs.scorer else None
         if needs.gradients and gradients is None:
             raise UserError(
                 "the policy needs gradients of samples",
@@ -167,15 +175,34 @@ class Measures:
         """Required measurements of samples by name, NaN where a sample has none."""
         return {name: values[samples] for name, values in self._columns.items()}
 
+    def candidates(self, batch: Batch, losses: TokenLosses) -> Tensor:
+        """Losses of the tokens of this rank's candidates, by `losses` or by the scorer."""
+        count = len(batch.world_samples)
+        with torch.no_grad():
+            if self._scorer is None:
+                self.spend("candidate_scoring", count)
+                return losses(batch)
+            self.spend("candidate_scoring", count * self._rates.get("scorer", 1.0))
+            return self._scorer.losses(batch.input_ids, batch.targets, batch.spans)
+
+    def learn(self, batch: Batch) -> None:
+        """Let the scorer, if there is one, learn what the run trains on."""
+        if self._scorer is not None:
+            with self.overhead("scorer_training"):
+                self._scorer.learn(batch)
+            work = 3.0 * len(batch.world_samples) * self._rates.get("scorer", 1.0)
+            self.spend("scorer_training", work)
+
     def gradients(self, batch: Batch) -> Measured:
         """Gradients of a global micro-batch: losses are this rank's, products and sketches everybody's."""
         assert self._gradients is not None
+        rate = 1.0 if self._scorer is None else self._rates.get("scorer", 1.0)
         with self.overhead("gradients"):
             if batch.micro == 0:
-                self.spend("gradients", self._gradients.refresh(batch.step))
+                self.spend("gradients", rate * self._gradients.refresh(batch.step))
             found = self._gradients.measure(batch.input_ids, batch.targets, batch.spans)
         count = len(batch.world_samples)
-        self.spend("gradients", count * self._gradients.cost)
+        self.spend("gradients", rate * count * self._gradients.cost)
         return Measured(found.losses, self.gather(found.dots, count), self.gather(found.sketch, count))
 
     def gram(self, groups: Ints, sketch: Array) -> tuple[Array, Array]:

@@ -34,6 +34,8 @@ class SignalSpec:
         reference: reference losses of samples: a reference model is trained and scores them (cost:
             "reference_training", "reference_scoring").
         candidates: candidates are scored by the model before each step (cost: "candidate_scoring").
+        scorer: candidates, and gradients of samples, are measured on a small model that is trained beside the
+            run (`tillage.train.scorer`; cost: "scorer_training").
         prior: the reference model is trained on the store itself, in proportion to tokens, not on a target.
         tokens: reference losses of single tokens as well; they are not kept, so each visit scores anew.
         columns: measurements of the store, by sample (read once, no cost in a step).
@@ -57,11 +59,17 @@ class SignalSpec:
     dots: bool = False
     sketch: bool = False
     gram: bool = False
+    scorer: bool = False
 
     @property
     def gradients(self) -> bool:
         """Whether any signal of gradients is required."""
         return self.dots or self.sketch or self.gram
+
+    @property
+    def scores(self) -> bool:
+        """Whether samples are measured before a step."""
+        return self.candidates or self.gradients
 
     def __or__(self, other: SignalSpec) -> SignalSpec:
         if self.reference and other.reference and self.prior != other.prior:
@@ -69,6 +77,12 @@ class SignalSpec:
                 "the policies need two different reference models",
                 got="one of the target and one of the store",
                 expected="one reference for all policies of a chain",
+            )
+        if self.scores and other.scores and self.scorer != other.scorer:
+            raise UserError(
+                "one policy measures on the model in training, another on the small scorer",
+                expected="one of them for all policies of a chain that score candidates or measure gradients",
+                hint="give all of them `scorer: true`, or none",
             )
         return SignalSpec(
             self.reference or other.reference,
@@ -81,6 +95,7 @@ class SignalSpec:
             self.dots or other.dots,
             self.sketch or other.sketch,
             self.gram or other.gram,
+            self.scorer or other.scorer,
         )
 
     def costs(self) -> frozenset[str]:
@@ -96,6 +111,8 @@ class SignalSpec:
             names.add("probes")
         if self.gradients:
             names.add("gradients")
+        if self.scorer:
+            names.add("scorer_training")
         return frozenset(names)
 
 

@@ -5,14 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tillage.core.errors import UserError, nearest
 from tillage.train.evaluate import Target
 from tillage.train.policy import SignalSpec
+from tillage.train.precision import precision
 from tillage.train.signals.difference import DifferenceProbe
 from tillage.train.signals.ghost import GhostProbe
 from tillage.train.signals.gradients import GradientProbe, GradientSpec, Losses, TargetBatches
+
+
+def losses_of(net: nn.Module, dtype: str, device: str | torch.device) -> Losses:
+    """Losses of tokens by `net(ids, targets, documents)` in this precision."""
+
+    def losses(ids: Tensor, targets: Tensor, spans: Tensor | None) -> Tensor:
+        with precision(dtype, torch.device(device).type):
+            return net(ids, targets, spans)
+
+    return losses
 
 
 def gradient_probe(

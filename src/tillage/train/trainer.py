@@ -24,6 +24,7 @@ from tillage.train.feed import Feed
 from tillage.train.hardware import peak_flops, wait_for
 from tillage.train.hf import HfModel
 from tillage.train.history import History
+from tillage.train.model import GPT
 from tillage.train.models import build_model, load_model
 from tillage.train.optim import Optimizer
 from tillage.train.parallel import (
@@ -37,9 +38,10 @@ from tillage.train.parallel import (
 )
 from tillage.train.policy import as_chain
 from tillage.train.precision import pick_dtype, precision
-from tillage.train.probes import gradient_probe
+from tillage.train.probes import gradient_probe, losses_of
 from tillage.train.reference import ReferenceLosses, reference_losses
 from tillage.train.result import TrainResult, save_result
+from tillage.train.scorer import Scorer
 from tillage.train.signals.ahead import Setting, ahead_scores
 from tillage.train.signals.gradients import GradientProbe
 from tillage.train.spec import TrainSpec
@@ -101,18 +103,22 @@ def train(
         scores, ahead = _scores(spec, store, targets, dtype, cache or workdir, device)
         model = build_model(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
 
-        def own(ids: Tensor, goals: Tensor, spans: Tensor | None) -> Tensor:
-            with precision(dtype, device.type):
-                return model(ids, goals, spans)
-
         def wrapped(ids: Tensor, goals: Tensor, spans: Tensor | None) -> Tensor:
             with precision(dtype, device.type):
                 return run.net(ids, goals, spans)
 
+        needs = as_chain(spec.policy).requires()
+        small = GPT(spec.reference.model, store.tokenizer.vocab, spec.seq_len).flops_per_token()
+        rate = small / model.flops_per_token()
+        rates: dict[str, float] = {"reference": rate, "scorer": rate}
+        scorer, measured = None, (model, losses_of(model, dtype, device), wrapped)
+        if needs.scorer:
+            scorer = Scorer(spec.reference, store.tokenizer.vocab, spec.seq_len, dtype, device, world)
+            measured = scorer.model, scorer.losses, scorer.losses
         gradients = gradient_probe(
-            spec.gradients, as_chain(spec.policy).requires(), model, own, wrapped, targets, spec.seq_len,
+            spec.gradients, needs, *measured, targets, spec.seq_len,
             rank=rank, world=world, device=device, spans=spans,
-            sharded=spec.parallel == "fsdp" and world > 1,
+            sharded=spec.parallel == "fsdp" and world > 1 and scorer is None,
         )  # fmt: skip
         feed = Feed(
             store,
@@ -131,9 +137,11 @@ def train(
             token_reference=None if reference is None else reference.tokens,
             scores=scores,
             gradients=gradients,
+            scorer=scorer,
+            rates=rates,
         )
         history = History(feed.groups.names)
-        run = Run(spec, feed, model, history, dtype, device, world, targets, log, gradients)
+        run = Run(spec, feed, model, history, dtype, device, world, targets, log, gradients, scorer)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
         if scores:
@@ -229,6 +237,7 @@ class Run:
     targets: dict[str, Target]
     log: EventLog
     probe: GradientProbe | None = None
+    scorer: Scorer | None = None
     seconds: float = 0.0
     evaluation: float = 0.0
 
@@ -402,7 +411,9 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "feed": self.feed.state_dict(),
             "gradients": None if self.probe is None else self.probe.state_dict(),
+            "scorer": None if self.scorer is None else self.scorer.state_dict(),
             "ledger": dict(self.feed.ledger),
+            "forwards": dict(self.feed.forwards),
             "history": self.history.state_dict(),
             "spikes": self.watch.state_dict() if self.watch is not None else None,
             "seconds": self.seconds,
@@ -431,7 +442,10 @@ class Run:
         self.feed.load_state_dict(state["feed"])
         if self.probe is not None:
             self.probe.load_state_dict(state["gradients"])
+        if self.scorer is not None:
+            self.scorer.load_state_dict(state["scorer"])
         self.feed.ledger.update(state["ledger"])
+        self.feed.forwards.update(state["forwards"])
         self.history.load_state_dict(state["history"])
         if self.watch is not None and state["spikes"] is not None:
             self.watch.load_state_dict(state["spikes"])

@@ -43,10 +43,14 @@ class Greats(Paced):
     """The code keeps half of each batch."""
     eta: float = Field(default=0.02, ge=0)
     """Step size; in the code the learning rate, here that of the trainer's matrices. 0: no diversity term."""
+    scorer: bool = False
+    """Measure gradients on a small model that is trained beside the run, not on the model itself."""
 
     def requires(self) -> SignalSpec:
         costs = self.keep < 1
-        return SignalSpec(candidates=costs, dots=costs, sketch=costs and self.eta > 0)
+        return SignalSpec(
+            candidates=costs, dots=costs, sketch=costs and self.eta > 0, scorer=costs and self.scorer
+        )
 
     def act(self, step: int) -> Actions:
         due = self.keep < 1 and self.due(step)
@@ -81,9 +85,11 @@ class Alignment(Paced):
     """Largest weight, in units of the mean of the positive parts."""
     floor: float = Field(default=0.1, ge=0, lt=1)
     """Share of the weight that is given evenly."""
+    scorer: bool = False
+    """Measure gradients on a small model that is trained beside the run, not on the model itself."""
 
     def requires(self) -> SignalSpec:
-        return SignalSpec(dots=True, sketch=self.cosine)
+        return SignalSpec(dots=True, sketch=self.cosine, scorer=self.scorer)
 
     def act(self, step: int) -> Actions:
         return Actions(gradients=self.due(step))
@@ -110,9 +116,11 @@ class DomainGradients(Paced, Mix):
 
     smoothing: float = Field(default=0.9, ge=0, lt=1)
     """Share of the older ones in the averages of products."""
+    scorer: bool = False
+    """Measure gradients on a small model that is trained beside the run, not on the model itself."""
 
     def requires(self) -> SignalSpec:
-        return SignalSpec(gram=True)
+        return SignalSpec(gram=True, scorer=self.scorer)
 
     def initial(self) -> State:
         size = len(self.groups) + 1
