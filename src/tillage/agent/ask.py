@@ -21,6 +21,7 @@ from tillage.core.workspace import Workspace
 from tillage.data.rows import excerpt
 from tillage.data.schema import DROP
 from tillage.flow.history import RunRecord, find
+from tillage.flow.recipe import Recipe
 from tillage.flow.why import why
 
 Intent = Literal["why_row", "how_many", "which_rows", "worst_step", "steps", "kept", "quarantine"]
@@ -145,7 +146,9 @@ def _why_row(question: str, asked: Asked, record: RunRecord, workspace: Workspac
                            for k, v in (gone.values if gone else {}).items())  # fmt: skip
         if gone is not None and gone.outcome == "dropped":
             said = f"was dropped by {gone.step}: {gone.detail}" + (f" ({values})" if values else "")
-            reason = next((s.why for s in record.load_recipe().steps if s.id == gone.step), "")
+            reason = next(
+                (s.why for s in Recipe.from_yaml(record.recipe_path).steps if s.id == gone.step), ""
+            )
             said += f"; the step is there because: {reason}" if reason else ""
         elif gone is not None:
             said = f"was quarantined: {gone.detail}"
@@ -230,7 +233,7 @@ def _worst_step(question: str, asked: Asked, record: RunRecord, workspace: Works
 
 def _steps(question: str, asked: Asked, record: RunRecord, workspace: Workspace) -> Told:
     del workspace
-    steps = [s for s in record.load_recipe().steps if asked.step in ("", s.id)]
+    steps = [s for s in Recipe.from_yaml(record.recipe_path).steps if asked.step in ("", s.id)]
     books = {account.step: account for account in record.accounts}
     lines = [_line(step.id, step.op.name, step.why, books.get(step.id)) for step in steps]
     return Told(question, "steps", "\n".join(lines) or "the recipe has no steps", facts=lines)

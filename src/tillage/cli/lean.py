@@ -34,7 +34,7 @@ class _Absent(MetaPathFinder):
 
 
 def spare_imports() -> None:
-    """Let numba and pyarrow ask for scipy and pandas now, and be told that they are not there.
+    """Let numba and pyarrow, where they are loaded, ask for scipy and pandas now, and deny them.
 
     To be called once whatever a user brings has been loaded: a module that is there by then is left alone,
     since its objects may come along.
@@ -42,8 +42,10 @@ def spare_imports() -> None:
     absent = _Absent(*(name for name in _ASKED if name not in sys.modules))
     sys.meta_path.insert(0, absent)
     try:
-        import_module("numba.np.arraymath")
-        import_module("pyarrow").array([None])
+        if "numba" in sys.modules:
+            import_module("numba.np.arraymath")
+        if "pyarrow" in sys.modules:
+            import_module("pyarrow").array([None])
     finally:
         sys.meta_path.remove(absent)
 

@@ -177,7 +177,7 @@ def _reading(yard: Yard) -> list[Callable[..., Json]]:
         """Compare two runs: the accounts of their steps, and the difference of their recipes."""
         one, two = find(a, yard.workspace), find(b, yard.workspace)
         books = [{s.step: [s.rows_in, s.rows_out] for s in record.accounts} for record in (one, two)]
-        recipes = [record.load_recipe().to_yaml() for record in (one, two)]
+        recipes = [Recipe.from_yaml(record.recipe_path).to_yaml() for record in (one, two)]
         lines = list(difference(recipes[0], recipes[1], "recipe.yaml"))
         return {"a": one.run, "b": two.run, "accounts": books, "recipe": lines}
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tillage.core.errors import WorkFailed
 from tillage.core.events import StepAccount
 from tillage.data.schema import DETAIL, DROP, ID, QUARANTINE_STEP, TEXT
 from tillage.flow.compile import Stage
+from tillage.flow.rowindex import keys
 from tillage.kernels.digest import add_digests
 
 EXAMPLES = 3
@@ -38,28 +40,27 @@ class Stats:
 
     def add(self, batch: pa.RecordBatch, bytes_columns: Sequence[str]) -> None:
         """Count the rows of a batch that has `id`, `text`, `_drop` and the byte columns."""
-        drop = batch.column(DROP).fill_null(ALIVE)
-        columns = {"drop": drop, **{name: batch.column(name) for name in bytes_columns}}
-        sums = (
-            pa.table(columns)
-            .group_by("drop")
-            .aggregate([*((n, "sum") for n in bytes_columns), ([], "count_all")])
-        )
-        for record in sums.to_pylist():
-            group = record["drop"]
-            self.rows[group] = self.rows.get(group, 0) + record["count_all"]
-            held = self.bytes.setdefault(group, [0] * len(bytes_columns))
-            self.bytes[group] = [
-                a + (record[f"{n}_sum"] or 0) for a, n in zip(held, bytes_columns, strict=True)
-            ]
-        self._add_examples(batch, drop)
+        encoded = batch.column(DROP).fill_null(ALIVE).dictionary_encode()
+        codes, groups = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+        counts = np.bincount(codes, minlength=len(groups))
+        columns = [batch.column(name).fill_null(0).to_numpy() for name in bytes_columns]
+        # Sums of a batch are far below 2^53, up to which the floats of `bincount` are exact.
+        sums = [np.bincount(codes, weights=values, minlength=len(groups)) for values in columns]
+        for code, group in enumerate(groups):
+            self.rows[group] = self.rows.get(group, 0) + int(counts[code])
+            held = self.bytes.setdefault(group, [0] * len(sums))
+            self.bytes[group] = [a + int(column[code]) for a, column in zip(held, sums, strict=True)]
+        self._add_examples(batch, codes, groups)
 
-    def _add_examples(self, batch: pa.RecordBatch, drop: pa.Array) -> None:
-        order = np.argsort(batch.column(ID).to_numpy(zero_copy_only=False), kind="stable")
-        codes = drop.dictionary_encode()
-        sorted_codes = codes.indices.to_numpy()[order]
-        for code, group in enumerate(codes.dictionary.to_pylist()):
-            chosen = order[np.flatnonzero(sorted_codes == code)[:EXAMPLES]]
+    def _add_examples(self, batch: pa.RecordBatch, codes: NDArray[np.integer], groups: list[str]) -> None:
+        begin = keys(batch.column(ID))
+        for code, group in enumerate(groups):
+            own = np.flatnonzero(codes == code)
+            if len(own) > EXAMPLES:
+                # The beginnings of ids leave a few to be sorted as text.
+                own = own[begin[own] <= np.partition(begin[own], EXAMPLES - 1)[EXAMPLES - 1]]
+            ids = batch.column(ID).take(pa.array(own)).to_pylist()
+            chosen = own[sorted(range(len(own)), key=lambda i: ids[i])[:EXAMPLES]]
             shown = batch.select([ID, TEXT, DETAIL]).take(pa.array(chosen)).to_pylist()
             found = [(row[ID], row[DETAIL] or "" if row[TEXT] is None else row[TEXT]) for row in shown]
             self._keep_examples(group, [(id, text[:EXCERPT]) for id, text in found])

@@ -1,4 +1,4 @@
-"""The runs of a workspace, from the records that they leave."""
+"""The runs of a workspace, from the records that they leave. Loads no operators."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from tillage.core.errors import UserError, nearest
 from tillage.core.events import StepAccount
 from tillage.core.whole import process_lives
 from tillage.core.workspace import Workspace
-from tillage.flow.recipe import Recipe
 
 RECORD, RECIPE, EVENTS = "run.json", "recipe.yaml", "events.jsonl"
 
@@ -40,8 +39,25 @@ class RunRecord:
     dropped: list[Path]
     data: dict[str, Any]
 
-    def load_recipe(self) -> Recipe:
-        return Recipe.from_yaml(self.folder / RECIPE)
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe as it was run, for `Recipe.from_yaml`."""
+        return self.folder / RECIPE
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """Of each step its `id`, whether it `rewrites`, and the `columns` that it reads and makes.
+
+        Raises:
+            UserError: the record is of an earlier version, which did not keep this.
+        """
+        if "steps" not in self.data:
+            raise UserError(
+                "the run is of an earlier version",
+                where=self.folder,
+                hint=f"run the recipe {self.recipe} again",
+            )
+        return self.data["steps"]
 
     @property
     def finished(self) -> bool:

@@ -34,6 +34,7 @@ from tillage.data.dataset import Dataset
 from tillage.data.files import Inventory, versions
 from tillage.data.reader import plan
 from tillage.data.rows import LOSES_THE_REST
+from tillage.data.schema import BASE
 from tillage.flow import contamination, engine
 from tillage.flow.accounts import ALIVE, account
 from tillage.flow.check import require
@@ -45,6 +46,7 @@ from tillage.flow.recipe import Recipe, input_fingerprint
 from tillage.flow.result import RunResult, quarantined
 from tillage.flow.sample import take_sample
 from tillage.flow.stages import SHARD_BYTES, Done, StageRunner, carried, raw_units
+from tillage.ops.base import Operator
 
 Commit = Literal["replace", "append"] | None
 LOCK = "lock"
@@ -266,6 +268,7 @@ class _Run:
             digest=digest,
             rows=rows,
             bytes=size,
+            steps=[_step(step.id, step.op) for step in self.recipe.steps],
             kept=[str(path) for path in result.kept],
             dropped=[str(path) for path in result.dropped],
             dataset=None if dataset is None else {"path": dataset[0], "version": dataset[1]},
@@ -404,6 +407,12 @@ def _latest_first(done: list[Done]) -> list[list[pa.Field]]:
         seen.update(f.name for f in fields)
         out.append(fields)
     return out
+
+
+def _step(id: str, op: Operator) -> dict[str, Any]:
+    """What tells a row's life without loading the operator: the columns that the step reads and makes."""
+    columns = sorted((op.reads() | op.writes().keys()) - set(BASE.names))
+    return {"id": id, "rewrites": op.rewrites, "columns": columns}
 
 
 def _set_aside(path: Path) -> None:

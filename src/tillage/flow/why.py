@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.dataset as ds
 
 from tillage.core.errors import UserError
 from tillage.core.workspace import Workspace
 from tillage.data.rows import printable
-from tillage.data.schema import BASE, DETAIL, DROP, QUARANTINE_STEP
+from tillage.data.schema import DETAIL, DROP, QUARANTINE_STEP
 from tillage.flow.history import RunRecord, find, runs
-from tillage.flow.rowindex import index_path, look_up
+from tillage.flow.rowindex import look_up
 
 SHOWN = 200
 
@@ -72,19 +68,11 @@ def _find_row(id: str, record: RunRecord) -> dict[str, Any] | None:
             raise UserError(
                 "the run's rows are no longer there", where=path, hint=f"run the recipe {record.recipe} again"
             )
-        for row in _matching(path, id):
+        for row in look_up(path, id):
             found[row["id"]] = {DROP: None, DETAIL: None, **row}
     if len(found) > 1:
         raise UserError(f"several rows' ids begin with {id!r}", got=", ".join(sorted(found)[:5]))
     return next(iter(found.values()), None)
-
-
-def _matching(path: Path, id: str) -> list[dict[str, Any]]:
-    if index_path(path).exists():
-        return look_up(path, id)
-    # Ids are hex digits: all that begin with `id` lie between it and it followed by a letter past "f".
-    chosen = (ds.field("id") >= pa.scalar(id)) & (ds.field("id") < pa.scalar(id + "g"))
-    return ds.dataset(path, format="parquet").to_table(filter=chosen).to_pylist()
 
 
 def _life(row: dict[str, Any], record: RunRecord) -> list[Fact]:
@@ -99,17 +87,17 @@ def _life(row: dict[str, Any], record: RunRecord) -> list[Fact]:
         Fact(record.run, QUARANTINE_STEP, "read", place, {"domain": row["domain"], "text": text[:SHOWN]})
     ]
     reached = True
-    for item in record.load_recipe().steps:
-        names = sorted((item.op.reads() | item.op.writes().keys()) - set(BASE.names))
+    for item in record.steps:
+        id, names = item["id"], item["columns"]
         values = {name: row[name] for name in names if row.get(name) is not None} if reached else {}
         if not reached:
-            facts.append(Fact(record.run, item.id, "not reached", ""))
-        elif item.id == step:
-            facts.append(Fact(record.run, item.id, "dropped", reason, values))
+            facts.append(Fact(record.run, id, "not reached", ""))
+        elif id == step:
+            facts.append(Fact(record.run, id, "dropped", reason, values))
             reached = False
         else:
-            outcome = "rewritten or left" if item.op.rewrites else "passed"
-            facts.append(Fact(record.run, item.id, outcome, "", values))
+            outcome = "rewritten or left" if item["rewrites"] else "passed"
+            facts.append(Fact(record.run, id, outcome, "", values))
     if reached:
         dataset = f"{record.dataset[0]}, version {record.dataset[1]}" if record.dataset else "not committed"
         facts.append(Fact(record.run, "dataset", "kept", dataset))

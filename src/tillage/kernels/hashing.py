@@ -12,14 +12,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
+from tillage.kernels.eight import U, eight
 
 # numba turns a mix of int64 and uint64 into float64, so every constant is typed.
-U = np.uint64
 PRIME = U(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
 SEED_B = U(0xD6E8FEB86659FD93)
 _M1, _M2 = U(0xFF51AFD7ED558CCD), U(0xC4CEB9FE1A85EC53)
 _S29, _S33 = U(29), U(33)
-_B1, _B2, _B3, _B4, _B5, _B6, _B7 = U(8), U(16), U(24), U(32), U(40), U(48), U(56)
+_8 = U(8)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -37,27 +37,21 @@ def mix(h: np.uint64) -> np.uint64:
 def hash_bytes(data: NDArray[np.uint8], start: Int, stop: Int, seed: np.uint64) -> np.uint64:
     """The hash of `data[start:stop]`."""
     h = seed ^ (U(stop - start) * PRIME)
-    i = start
-    while i + 8 <= stop:
-        word = (
-            U(data[i])
-            | U(data[i + 1]) << _B1
-            | U(data[i + 2]) << _B2
-            | U(data[i + 3]) << _B3
-            | U(data[i + 4]) << _B4
-            | U(data[i + 5]) << _B5
-            | U(data[i + 6]) << _B6
-            | U(data[i + 7]) << _B7
-        )
-        h = (h ^ word) * PRIME
+    i, end = U(start), U(stop)
+    while i + _8 <= end:
+        h = (h ^ eight(data, i)) * PRIME
         h ^= h >> _S29
-        i += 8
+        i += _8
     tail = U(0)
-    shift = U(0)
-    while i < stop:
-        tail |= U(data[i]) << shift
-        shift += _B1
-        i += 1
+    left = (end - i) << U(3)
+    if i + _8 <= U(len(data)):
+        tail = eight(data, i) & ((U(1) << left) - U(1))
+    else:
+        shift = U(0)
+        while i < end:
+            tail |= U(data[i]) << shift
+            shift += _8
+            i += U(1)
     h = (h ^ tail) * PRIME
     return mix(h ^ (h >> _S29))
 

@@ -15,37 +15,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, masked_strings
+from tillage.kernels.eight import HIGH, LOW, U, eight, find_newline
 
-U = np.uint64
 _1, _8 = U(1), U(8)
-_LOW, _HIGH = U(0x0101010101010101), U(0x8080808080808080)
-_QUOTES, _SLASHES, _SPACES, _NEWLINES = (U(0x0101010101010101 * byte) for byte in (0x22, 0x5C, 0x20, 0x0A))
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _eight(data: NDArray[np.uint8], i: np.uint64) -> np.uint64:
-    """Eight bytes as one number. Unsigned places spare numba the question whether they count from the end."""
-    return (
-        U(data[i])
-        | U(data[i + U(1)]) << U(8)
-        | U(data[i + U(2)]) << U(16)
-        | U(data[i + U(3)]) << U(24)
-        | U(data[i + U(4)]) << U(32)
-        | U(data[i + U(5)]) << U(40)
-        | U(data[i + U(6)]) << U(48)
-        | U(data[i + U(7)]) << U(56)
-    )
+_QUOTES, _SLASHES, _SPACES = (U(0x0101010101010101 * byte) for byte in (0x22, 0x5C, 0x20))
 
 
 @njit(nogil=True, cache=True)
 def _plain(data: NDArray[np.uint8], i: np.uint64, stop: np.uint64) -> np.uint64:
     """The first quote, backslash or control character from `i` on, or `stop`."""
     while i + _8 <= stop:
-        word = _eight(data, i)
+        word = eight(data, i)
         quotes, slashes = word ^ _QUOTES, word ^ _SLASHES
         # A byte that is zero, or below 0x20, borrows; of several, the lowest is told rightly.
-        found = ((quotes - _LOW) & ~quotes) | ((slashes - _LOW) & ~slashes) | ((word - _SPACES) & ~word)
-        if found & _HIGH:
+        found = ((quotes - LOW) & ~quotes) | ((slashes - LOW) & ~slashes) | ((word - _SPACES) & ~word)
+        if found & HIGH:
             break
         i += _8
     while i < stop and data[i] != 0x22 and data[i] != 0x5C and data[i] >= 0x20:
@@ -332,20 +316,10 @@ def _newlines(data: NDArray[np.uint8]) -> NDArray[np.int64]:
     for k in range(len(data)):
         count += data[k] == 10
     out = np.empty(count + 1, np.int64)
-    at = 0
-    i, stop = U(0), U(len(data))
-    while i < stop:
-        if i + _8 <= stop:
-            word = _eight(data, i) ^ _NEWLINES
-            if not (word - _LOW) & ~word & _HIGH:
-                i += _8
-                continue
-        end = min(i + _8, stop)
-        while i < end:
-            if data[i] == 10:
-                out[at] = np.int64(i)
-                at += 1
-            i += _1
+    place = 0
+    for k in range(count):
+        out[k] = place = find_newline(data, place, len(data))
+        place += 1
     out[count] = len(data)
     return out
 

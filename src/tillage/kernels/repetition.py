@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
+from tillage.kernels.eight import find_newline
 from tillage.kernels.hashing import PRIME, SEED_B, U, hash_bytes, mix
 from tillage.kernels.text_stats import as_columns
 from tillage.kernels.unicode import SPACE, class_of, class_table, decode, width
@@ -62,13 +63,19 @@ def _slot(key: np.uint64, mask: Int, keys: NDArray[np.uint64], stamps: NDArray[n
 @njit(nogil=True, cache=True)
 def _trimmed(data: NDArray[np.uint8], start: Int, stop: Int, table: NDArray[np.uint8]) -> tuple[Int, Int]:
     """The range without white space at either end; empty where there is nothing else."""
-    while start < stop and class_of(decode(data, start), table) & SPACE:
-        start += width(data[start])
+    while start < stop:
+        b = data[start]
+        bits = table[b] if b < 0x80 else class_of(decode(data, start), table)
+        if not bits & SPACE:
+            break
+        start += width(b)
     while start < stop:
         last = stop - 1
         while data[last] & 0xC0 == 0x80:
             last -= 1
-        if not class_of(decode(data, last), table) & SPACE:
+        b = data[last]
+        bits = table[b] if b < 0x80 else class_of(decode(data, last), table)
+        if not bits & SPACE:
             break
         stop = last
     return start, stop
@@ -83,12 +90,9 @@ def _characters(data: NDArray[np.uint8], start: Int, stop: Int) -> Int:
 
 
 @njit(nogil=True, cache=True)
-def _seen(
-    data: NDArray[np.uint8], start: Int, stop: Int, seed: np.uint64, mask: Int, slots: Slots, stamp: Int
-) -> bool:
-    """Whether these bytes were put into the table before; puts them there."""
+def _seen(key: np.uint64, mask: Int, slots: Slots, stamp: Int) -> bool:
+    """Whether the key was put into the table before; puts it there."""
     keys, stamps, _ = slots
-    key = hash_bytes(data, start, stop, seed)
     at = _slot(key, mask, keys, stamps, stamp)
     if stamps[at] == stamp:
         return True
@@ -120,24 +124,29 @@ def _pieces(
     paragraphs = repeated_paragraphs = paragraph_chars = 0
     opened = -1  # first byte of the present paragraph
     closed = 0  # byte after its last
+    alone = -1  # the same as `opened` where it holds one line so far
+    key = U(0)  # of the last line
     i = start
     while i <= stop:
-        end = i
-        while end < stop and data[end] != 10:
-            end += 1
+        end = find_newline(data, i, stop)
         first, after = _trimmed(data, i, end, table)
         blank = first == after
         if not blank:
             lines += 1
-            if _seen(data, first, after, PRIME, mask, slots, stamp):
+            key = U(hash_bytes(data, first, after, PRIME))
+            if _seen(key, mask, slots, stamp):
                 repeated_lines += 1
                 line_chars += _characters(data, first, after)
+            alone = first if opened < 0 else -1
             if opened < 0:
                 opened = first
             closed = after
         if opened >= 0 and (blank or end >= stop):
             paragraphs += 1
-            if _seen(data, opened, closed, SEED_B, mask, slots, stamp):
+            # Most paragraphs are one line, whose hash is there already.
+            if opened != alone:
+                key = U(hash_bytes(data, opened, closed, PRIME))
+            if _seen(mix(key ^ SEED_B), mask, slots, stamp):
                 repeated_paragraphs += 1
                 paragraph_chars += _characters(data, opened, closed)
             opened = -1

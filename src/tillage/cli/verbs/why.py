@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tillage.cli.answer import Answer, Common
+from tillage.cli.lean import spare_imports
 from tillage.core.workspace import Workspace
 from tillage.flow.why import why as life
 from tillage.report.log import group
@@ -24,6 +25,7 @@ def why(id: str, /, *, run: str | None = None, common: Common = Common()) -> Ans
         id: the row's id, or a beginning of it that is no other row's.
         run: only this run of a recipe; all finished runs if not given, the newest first.
     """
+    spare_imports()
     facts = life(id, common.space, run)
     trained = list(_trained(id, common.space))
     lines: list[str] = []
