@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 from daft import DataFrame, Expression, col, lit
 from numpy.typing import NDArray
 from pydantic import Field
@@ -148,7 +147,7 @@ class Decontaminate(Corpus):
 
 def hits(artifact: Path) -> pa.Table:
     """The pairs of document and item that a fit in this folder has found: `HITS`, by item and id."""
-    table = pq.read_table(artifact / Decisions.FILE, columns=["id", _PRIVATE])
+    table = Decisions.read(artifact).select(["id", _PRIVATE])
     pairs = table.column(_PRIVATE).combine_chunks()
     flat = pc.list_flatten(pairs)
     columns = {name: flat.field(name) for name in _PAIR.names}
