@@ -17,7 +17,8 @@ from tillage.agent.planner import Catalogue, Outcome, Proposal, build
 from tillage.agent.trial import Trial, try_filter
 from tillage.core.text import percent
 from tillage.data.excess import Excess
-from tillage.data.profile import OperatingPoint, Profile, Rate
+from tillage.data.profile import OperatingPoint, Profile
+from tillage.data.rate import Rate
 
 Steps = list[dict[str, Any]]
 
@@ -149,13 +150,23 @@ def _clean_steps(known: _Evidence) -> Steps:
 
 
 def _chat_steps(known: _Evidence) -> Steps:
-    """Turns out of order and answers that do not answer; the ladder leaves out a step that drops nothing."""
-    n = known.profile.documents
-    whys = {
-        "chat_structure": f"{n:,} chats: roles must alternate and answers must be there",
-        "chat_answers": f"{n:,} chats: answers that decline or break off teach nothing",
-    }
-    return [_step(name, why) for name, why in whys.items() if known.has(name)]
+    """Turns out of order and answers that do not answer."""
+    chats, steps = known.profile.chats, Steps()
+    if chats is None:
+        return steps
+    if known.has("chat_structure") and chats.any_structure.low > 0:
+        worst = sorted(chats.structure.items(), key=lambda item: (-item[1].rate, item[0]))[:3]
+        cited = ", ".join(f"{name} {percent(rate.rate)}" for name, rate in worst)
+        steps.append(_step("chat_structure", f"broken turns in {_cite(chats.any_structure)}: {cited}"))
+    if known.has("chat_answers") and chats.any_answer > 0:
+        kinds = {
+            "declined": chats.refused,
+            "broken off": chats.truncated,
+            "beside the prompt": chats.mismatched,
+        }
+        cited = ", ".join(f"{name} {percent(rate.rate)}" for name, rate in kinds.items())
+        steps.append(_step("chat_answers", f"answers of {chats.refused.n:,} chats: {cited}"))
+    return steps
 
 
 def _languages(known: _Evidence) -> Steps:

@@ -14,11 +14,9 @@ from tillage.agent.goal import FrozenGoal
 from tillage.agent.planner import build
 from tillage.core.workspace import Workspace
 from tillage.data.excess import Excess, Values, bound, bounds
-from tillage.data.profile import cross_fit
+from tillage.data.profile import cross_fit, label_margins
 from tillage.data.traits import ends_open
 from tillage.flow.run import sample_run
-from tillage.kernels.domains import FOLDS, Counts, count_domains, domain_margins
-from tillage.kernels.hashing import hash_strings
 from tillage.kernels.likeness import count_features, likeness, log_ratio
 from tillage.kernels.repetition import repetition
 from tillage.kernels.text_stats import text_stats
@@ -66,7 +64,7 @@ class Soundness:
         self.data[SCORE], self.target[SCORE] = crossed
         weights = log_ratio(count_features(sound), count_features(texts))
         self.fitted = _floats(likeness(texts, weights))
-        self.margins = _margins(texts, domains) if len(set(domains)) > 1 else None
+        self.margins = label_margins(texts, domains) if len(set(domains)) > 1 else None
 
     def bounds(self, care: str) -> list[Excess]:
         """Bounds by one level of `CARE`; those on likeness are for an operator fitted to the sample."""
@@ -104,14 +102,6 @@ def mended_sample(
     texts = table["text"].cast(pa.large_string()).combine_chunks()
     whole = pa.concat_arrays(texts.chunks) if isinstance(texts, pa.ChunkedArray) else texts
     return whole, [name or "" for name in table["domain"].to_pylist()]
-
-
-def _margins(texts: pa.Array, domains: Sequence[str]) -> Values:
-    folds = (hash_strings(texts) % np.uint64(FOLDS)).astype(np.int64)
-    counts: Counts = {}
-    rows: dict[str, int] = {}
-    count_domains(texts, domains, folds, counts, rows)
-    return domain_margins(texts, domains, folds, counts, rows)
 
 
 def _numbers(texts: pa.Array) -> dict[str, Values]:

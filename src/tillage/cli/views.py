@@ -70,6 +70,11 @@ def profile_view(profile: Json) -> list[RenderableType]:
     ]
     languages = sorted(profile["languages"].items(), key=lambda item: -item[1])[:6]
     facts.append(("languages", ", ".join(f"{name} {percent(share)}" for name, share in languages) or "-"))
+    if len(profile["scripts"]) > 1:
+        facts.append(("scripts", ", ".join(f"{n} {percent(s)}" for n, s in profile["scripts"].items())))
+    if profile["mislabelled"]:
+        facts.append(("words of another domain", _rate(profile["mislabelled"])))
+    facts += _chat_facts(profile["chats"])
     target = profile.get("target")
     if target:
         facts.append(("overlap with the target", _rate(target["overlap"])))
@@ -90,10 +95,32 @@ def profile_view(profile: Json) -> list[RenderableType]:
     head = ("domain", "documents", "text", "share", "copies", "near copies", "markup", "code")
     words = profile["quality"].get("words")
     out: list[RenderableType] = [table(("measured on a sample", ""), facts), table(head, rows, range(1, 8))]
+    if profile["topics"]:
+        topics = [
+            [
+                ", ".join(t["words"]),
+                _rate(t["share"]),
+                f"{t['domain'] or '(none)'} {percent(t['domain_share'])}",
+            ]
+            for t in profile["topics"]
+        ]
+        out.append(table(("topic", "share", "most of it"), topics, (1,)))
     if words:
         shown = ", ".join(f"{name} {value:,.0f}" for name, value in words["quantiles"].items())
         out.append(f"words a document: mean {words['mean']:,.0f}; {shown}")
     return out
+
+
+def _chat_facts(chats: Json | None) -> list[tuple[str, str]]:
+    if chats is None:
+        return []
+    turns = ", ".join(f"{name} {_rate(rate)}" for name, rate in chats["structure"].items())
+    answers = ("refused", "truncated", "mismatched", "repeated_prompts")
+    return [
+        ("chats", amount(chats["any_structure"]["n"])),
+        ("broken turns", f"{_rate(chats['any_structure'])}{f': {turns}' if turns else ''}"),
+        ("answers", ", ".join(f"{name.replace('_', ' ')} {_rate(chats[name])}" for name in answers)),
+    ]
 
 
 def end_of_loop(done: Json, results: Sequence[Result], page: Path, seed: int) -> Answer:

@@ -18,19 +18,23 @@ from numpy.typing import NDArray
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Profiled
 from tillage.core.spec import Spec
-from tillage.core.stats import rate_interval
 from tillage.data.chat import MESSAGES
+from tillage.data.chat_faults import ChatFaults, chat_faults
 from tillage.data.excess import Excess
+from tillage.data.rate import Rate
 from tillage.data.schema import DOMAIN, ID, LINE, SOURCE, TEXT
+from tillage.data.topics import Topic, topics
 from tillage.data.traits import (
     code_like,
     garbled,
     licence_like,
     markup_like,
     pii_counts,
+    scripts,
     shared_lines,
     unnormalised,
 )
+from tillage.kernels.domains import FOLDS, Counts, count_domains, domain_margins
 from tillage.kernels.hashing import hash_strings
 from tillage.kernels.language import detect
 from tillage.kernels.likeness import count_features, likeness, log_ratio
@@ -55,15 +59,6 @@ BY_DOMAIN = (
     "dup_line_chars",
     "dup_5gram",
 )
-
-
-class Rate(Spec):
-    """A share of documents with its 95 % Wilson interval, and the `n` documents it rests on."""
-
-    rate: float
-    low: float
-    high: float
-    n: int
 
 
 class Distribution(Spec):
@@ -149,8 +144,10 @@ class Profile(Spec):
     quarantined: Rate
     fields: tuple[FieldProfile, ...]
     domains: dict[str, DomainProfile]
+    topics: tuple[Topic, ...]
     languages: dict[str, float]
     language_score: Distribution | None
+    scripts: dict[str, float]
     exact_duplicates: Rate
     near_duplicates: Rate
     near_duplicate_threshold: float
@@ -162,6 +159,9 @@ class Profile(Spec):
     pii: Rate
     pii_kinds: dict[str, int]
     licence: Rate
+    mislabelled: Rate | None
+    """Documents whose words speak for another domain than theirs; None where there is one domain only."""
+    chats: ChatFaults | None
     quality: dict[str, Distribution]
     target: TargetProfile | None = None
     excess: dict[str, tuple[Excess, ...]] = {}
@@ -178,8 +178,13 @@ class Profile(Spec):
             "code": self.code.rate,
             "pii": self.pii.rate,
             "licence": self.licence.rate,
+            "mislabelled": self.mislabelled.rate if self.mislabelled is not None else 0.0,
             "main_language": max(self.languages.values(), default=0.0),
         }
+        if self.chats is not None:
+            shares["broken_chats"] = self.chats.any_structure.rate
+            shares["bad_answers"] = self.chats.refused.rate + self.chats.truncated.rate
+            shares["repeated_prompts"] = self.chats.repeated_prompts.rate
         if self.target is not None:
             shares |= {"overlap": self.target.overlap.rate, "separation": self.target.separation}
         shares |= {
@@ -220,22 +225,26 @@ def profile(
     found = Profile(
         documents=rows.num_rows,
         bytes=int(measured.sizes.sum()),
-        quarantined=_rate(unreadable, table.num_rows),
+        quarantined=Rate.of(unreadable, table.num_rows),
         fields=tuple(_field(table, name) for name in table.column_names if not name.startswith("_")),
         domains=domains,
+        topics=topics(texts, list(domain_names)),
         languages=_shares(measured.languages),
+        scripts=_shares(scripts(texts)),
         language_score=_distribution(measured.language_scores),
-        exact_duplicates=_rate(int(measured.exact.sum()), rows.num_rows),
-        near_duplicates=_rate(int(measured.near.sum()), rows.num_rows),
+        exact_duplicates=Rate.of(int(measured.exact.sum()), rows.num_rows),
+        near_duplicates=Rate.of(int(measured.near.sum()), rows.num_rows),
         near_duplicate_threshold=NEAR_DUPLICATE,
-        markup=_rate(int(measured.markup.sum()), rows.num_rows),
-        code=_rate(int(measured.code.sum()), rows.num_rows),
-        unnormalised=_rate(int(measured.unnormalised.sum()), rows.num_rows),
-        garbled=_rate(int(measured.garbled.sum()), rows.num_rows),
-        boilerplate=_rate(int((measured.shared_lines > 0).sum()), rows.num_rows),
-        pii=_rate(int(measured.pii.sum()), rows.num_rows),
+        markup=Rate.of(int(measured.markup.sum()), rows.num_rows),
+        code=Rate.of(int(measured.code.sum()), rows.num_rows),
+        unnormalised=Rate.of(int(measured.unnormalised.sum()), rows.num_rows),
+        garbled=Rate.of(int(measured.garbled.sum()), rows.num_rows),
+        boilerplate=Rate.of(int((measured.shared_lines > 0).sum()), rows.num_rows),
+        pii=Rate.of(int(measured.pii.sum()), rows.num_rows),
         pii_kinds=measured.pii_kinds,
-        licence=_rate(int(measured.licence.sum()), rows.num_rows),
+        licence=Rate.of(int(measured.licence.sum()), rows.num_rows),
+        mislabelled=_mislabelled(texts, list(domain_names)),
+        chats=chat_faults(rows[MESSAGES].combine_chunks()) if MESSAGES in rows.column_names else None,
         quality=_distributions(measured.numbers, None),
         target=measured.target_profile(),
     )
@@ -280,13 +289,13 @@ class _Measured:
             documents=count,
             bytes=size,
             share=size / max(int(self.sizes.sum()), 1),
-            exact_duplicates=_rate(int(self.exact[of].sum()), count),
-            near_duplicates=_rate(int(self.near[of].sum()), count),
-            code=_rate(int(self.code[of].sum()), count),
-            markup=_rate(int(self.markup[of].sum()), count),
-            licence=_rate(int(self.licence[of].sum()), count),
+            exact_duplicates=Rate.of(int(self.exact[of].sum()), count),
+            near_duplicates=Rate.of(int(self.near[of].sum()), count),
+            code=Rate.of(int(self.code[of].sum()), count),
+            markup=Rate.of(int(self.markup[of].sum()), count),
+            licence=Rate.of(int(self.licence[of].sum()), count),
             likeness=None if self.target is None else _distribution(self.likeness[of]),
-            overlap=None if self.target is None else _rate(int(self.overlap[of].sum()), count),
+            overlap=None if self.target is None else Rate.of(int(self.overlap[of].sum()), count),
             quality=_distributions({name: self.numbers[name] for name in BY_DOMAIN}, of),
         )
 
@@ -300,7 +309,7 @@ class _Measured:
             documents=len(self.target),
             bytes=int(pc.sum(pc.binary_length(self.target.cast(pa.large_binary()))).as_py() or 0),
             languages=_shares(detect(self.target)[0]),
-            overlap=_rate(int(self.overlap.sum()), len(self.overlap)),
+            overlap=Rate.of(int(self.overlap.sum()), len(self.overlap)),
             overlap_words=OVERLAP_WORDS,
             likeness=target,
             raw_likeness=raw,
@@ -318,6 +327,22 @@ def _copies(texts: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     exact[np.unique(hash_strings(texts), return_index=True)[1]] = False
     sketches, some = minhash(texts)
     return exact, (clusters(sketches, 8, NEAR_DUPLICATE, 6) != np.arange(len(texts))) & some
+
+
+def label_margins(texts: pa.Array, domains: Sequence[str]) -> NDArray[np.float64]:
+    """How much more the words of each text speak for its own domain than for the others, in nats
+    (`tillage.kernels.domains`); NaN where that cannot be told."""
+    folds = (hash_strings(texts) % np.uint64(FOLDS)).astype(np.int64)
+    counts: Counts = {}
+    rows: dict[str, int] = {}
+    count_domains(texts, domains, folds, counts, rows)
+    return domain_margins(texts, domains, folds, counts, rows)
+
+
+def _mislabelled(texts: pa.Array, domains: Sequence[str]) -> Rate | None:
+    margins = label_margins(texts, domains) if len(set(domains)) > 1 else np.full(1, np.nan)
+    told = margins[~np.isnan(margins)]
+    return Rate.of(int((told < 0).sum()), len(told)) if len(told) else None
 
 
 def cross_fit(texts: pa.Array, target: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -396,11 +421,6 @@ def _distribution(values: NDArray[np.float64] | pa.Array) -> Distribution | None
 
 def _label(share: float) -> str:
     return f"p{round(share * 100):02d}"
-
-
-def _rate(hits: int, n: int) -> Rate:
-    interval = rate_interval(hits, n)
-    return Rate(rate=round(interval.mean, 6), low=round(interval.low, 6), high=round(interval.high, 6), n=n)
 
 
 def _shares(values: pa.Array) -> dict[str, float]:

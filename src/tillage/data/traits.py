@@ -6,8 +6,10 @@ These are screens for evidence about a corpus, not filters: they decide which op
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +28,7 @@ PII_HEAD = 5_000
 SHARED_WORDS = 4
 SHARED_DOCUMENTS = 5
 SHARED_SHARE = 0.01
+SCRIPT_LETTERS = 400
 
 _CODE_LINE = re.compile(
     r"^[ \t]*(?:(?:def|class|import|from|return|elif|else:|try:|except|raise|yield|async|await|function|var|"
@@ -128,3 +131,22 @@ def ends_open(texts: pa.Array) -> NDArray[np.float64]:
     """1 for a text that ends with a letter, a mark or a comma, 0 for others."""
     ends = (((text or "").rstrip() or ".")[-1] for text in texts.to_pylist())
     return np.array([float(end.isalpha() or end in ",-–—(") for end in ends])
+
+
+def scripts(texts: pa.Array) -> pa.Array:
+    """The script of most of each text's first letters, named as in Unicode (`latin`, `cjk`); null without."""
+    out: list[str | None] = []
+    for text in texts.to_pylist():
+        letters = [c for c in (text or "")[:HEAD] if c.isalpha()][:SCRIPT_LETTERS]
+        named = Counter(map(_script, letters))
+        out.append(max(sorted(named), key=lambda name: named[name]) if named else None)
+    return pa.array(out, pa.large_string())
+
+
+@lru_cache(4096)
+def _script(letter: str) -> str:
+    # The names of letters begin with their script, except for a few styles of Latin and Greek ones.
+    name = unicodedata.name(letter, "unknown").split(" ")[0].lower()
+    return {"fullwidth": "latin", "mathematical": "latin", "micro": "greek", "halfwidth": "katakana"}.get(
+        name, name.partition("-")[0]
+    )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tillage.kernels.truncated import BROKEN, ending
 
 Turns = Sequence[Mapping[str, str]]
 
@@ -18,6 +21,7 @@ FAULTS = {
     "empty_answer": "an assistant's message without a word, and no tool's after it",
     "unanswered": "the last message is not the assistant's",
     "markup": "a message holds the marks of a chat template, so that turns have run together",
+    "prompt_leak": "an answer begins with instructions to the assistant, as in 'System: You are ...'",
     "system_leak": "an answer repeats eight or more words in a row of the system message",
     "echo": "an answer repeats the prompt and says nothing else",
 }
@@ -33,6 +37,18 @@ _MARKUP = re.compile(
     re.MULTILINE,
 )
 _SPEAKERS = re.compile(r"^(?:(Human|User|USER|HUMAN)|(Assistant|ASSISTANT|AI|GPT|Bot)) ?: ?\S", re.MULTILINE)
+# A system prompt at the beginning of an answer: the assistant is told what it is, or what to keep to itself.
+_ROLE = r"(?:assistant|chatbot|ai|language model|bot)\b"
+_LEAK = re.compile(
+    rf"^\W{{0,3}}(?:system(?: prompt| message)?|instructions?)\b\W{{1,3}}"
+    rf"(?:you (?:are|must|should|will|only)\b|(?:never|always|do not|don['’]t) \w+"
+    rf"|your (?:name|role|task) is\b)"
+    rf"|^\W{{0,3}}you are (?:chatgpt|claude|gpt|(?!(?:a|an|the|my|your)\b)\w+, an?\b[^.\n]{{0,60}}\b{_ROLE}"
+    rf"|an? (?:\w+ ){{0,3}}(?:ai|language model|chatbot)\b)"
+    r"|^[^\n]{0,200}\b(?:never|do not|don['’]t) (?:show|reveal|share|disclose|repeat|mention)"
+    r" (?:these|this|your|the) (?:system )?(?:instructions|prompt|rules|guidelines)\b",
+    re.IGNORECASE,
+)
 _WORDS = re.compile(r"\w+")
 _LEAK_WORDS = 8
 _ECHO_WORDS = 4
@@ -101,11 +117,13 @@ def _wording(turns: Turns, spoken: Turns) -> str | None:
     if any(_has_markup(turn["content"]) for turn in turns):
         return "markup"
     answers = [turn["content"] for turn in spoken if turn["role"] == "assistant"]
+    if any(_LEAK.search(answer) for answer in answers):
+        return "prompt_leak"
     if turns[0]["role"] == "system" and any(_repeats(answer, turns[0]["content"]) for answer in answers):
         return "system_leak"
     for before, turn in itertools.pairwise(spoken):
         if turn["role"] == "assistant" and before["role"] == "user":
-            prompt, answer = _folded(before["content"]), _folded(turn["content"])
+            prompt, answer = folded(before["content"]), folded(turn["content"])
             if len(answer) >= _ECHO_WORDS and answer == prompt:
                 return "echo"
     return None
@@ -118,13 +136,14 @@ def _has_markup(content: str) -> bool:
     return any(user for user, _ in speakers) and any(answer for _, answer in speakers)
 
 
-def _folded(text: str) -> list[str]:
+def folded(text: str) -> list[str]:
+    """The words of a text in lower case, without what stands between them."""
     return _WORDS.findall(text.lower())
 
 
 def _repeats(answer: str, system: str) -> bool:
     """Whether both share a run of `_LEAK_WORDS` words."""
-    said, told = _folded(answer), _folded(system)
+    said, told = folded(answer), folded(system)
     if min(len(said), len(told)) < _LEAK_WORDS:
         return False
     known = {tuple(told[i : i + _LEAK_WORDS]) for i in range(len(told) - _LEAK_WORDS + 1)}
@@ -147,7 +166,32 @@ def overlap(prompt: str, answer: str) -> float | None:
     By the first five letters, so that endings do not count. None where either has fewer than three such
     words.
     """
-    asked, said = ({w[:5] for w in _folded(text) if len(w) >= 5} for text in (prompt, answer))
+    asked, said = ({w[:5] for w in folded(text) if len(w) >= 5} for text in (prompt, answer))
     if min(len(asked), len(said)) < 3:
         return None
     return len(asked & said) / min(len(asked), len(said))
+
+
+def measured(turns: Sequence[Mapping[str, str | None]]) -> dict[str, Any]:
+    """The measurements of a chat, named as the columns of the operator `chat_stats`, which explains them."""
+    chat = [{"role": turn["role"] or "", "content": turn["content"] or ""} for turn in turns]
+    answers = spoken_by(chat, "assistant")
+    words = [word for answer in answers for word in answer.lower().split()]
+    said = [
+        (ask["content"], reply["content"])
+        for ask, reply in itertools.pairwise(chat)
+        if ask["role"] == "user" and reply["role"] == "assistant"
+    ]
+    shared = [share for pair in said if (share := overlap(*pair)) is not None]
+    lengths = [length for answer in answers if (length := len(answer.split()))]
+    return {
+        "chat_fault": fault(chat),
+        "chat_turns": sum(turn["role"] != "system" for turn in chat),
+        "chat_prompt_words": sum(len(prompt.split()) for prompt in spoken_by(chat, "user")),
+        "chat_answer_words": len(words),
+        "chat_shortest_answer": min(lengths, default=0),
+        "chat_answer_diversity": len(set(words)) / len(words) if words else None,
+        "chat_refusal": any(map(refuses, answers)),
+        "chat_truncated": any(ending(answer) == BROKEN for answer in answers),
+        "chat_overlap": min(shared, default=None),
+    }

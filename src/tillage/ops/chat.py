@@ -6,20 +6,16 @@ records; rows without messages, plain text, get nulls and stay.
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from daft import DataFrame, Expression, col, lit
 from pydantic import Field
 
-from tillage.data.chat import MESSAGES, Message
+from tillage.data.chat import MESSAGES
 from tillage.kernels.language import detect
-from tillage.kernels.truncated import BROKEN, ending
-from tillage.kernels.turns import FAULTS, fault, overlap, refuses, spoken_by
+from tillage.kernels.turns import FAULTS, measured
 from tillage.ops.base import Annotate, Filter, operator
 from tillage.ops.udf import above, below, with_measures
 
@@ -75,33 +71,8 @@ _STATS: dict[str, pa.DataType] = {
 
 def _measured(chats: pa.Array) -> dict[str, pa.Array]:
     nothing = dict.fromkeys(_STATS)
-    rows = [nothing if chat is None else _stats(chat) for chat in chats.to_pylist()]
+    rows = [nothing if chat is None else measured(chat) for chat in chats.to_pylist()]
     return {name: pa.array([row[name] for row in rows], kind) for name, kind in _STATS.items()}
-
-
-def _stats(chat: list[Message]) -> Mapping[str, Any]:
-    turns = [{"role": m["role"] or "", "content": m["content"] or ""} for m in chat]
-    answers = spoken_by(turns, "assistant")
-    words = [word for answer in answers for word in answer.lower().split()]
-    pairs = itertools.pairwise(turns)
-    said = [
-        (ask["content"], reply["content"])
-        for ask, reply in pairs
-        if ask["role"] == "user" and reply["role"] == "assistant"
-    ]
-    shared = [share for pair in said if (share := overlap(*pair)) is not None]
-    lengths = [length for answer in answers if (length := len(answer.split()))]
-    return {
-        "chat_fault": fault(turns),
-        "chat_turns": sum(turn["role"] != "system" for turn in turns),
-        "chat_prompt_words": sum(len(prompt.split()) for prompt in spoken_by(turns, "user")),
-        "chat_answer_words": len(words),
-        "chat_shortest_answer": min(lengths, default=0),
-        "chat_answer_diversity": len(set(words)) / len(words) if words else None,
-        "chat_refusal": any(map(refuses, answers)),
-        "chat_truncated": any(ending(answer) == BROKEN for answer in answers),
-        "chat_overlap": min(shared, default=None),
-    }
 
 
 class _ChatFilter(Filter):
