@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.page import machine
+from bench.workflows.planners import EMBEDDED, KNOWN, Make, planners
 from bench.workflows.report import publish, table
-from bench.workflows.run import Planners, run_task
+from bench.workflows.run import run_task
 from bench.workflows.tasks import TASKS, Task, build
 from bench.workflows.text import default_text, load
 
@@ -31,6 +32,9 @@ MEASURES = (
     "share_of_oracle",
     "seconds",
     "probe_runs",
+    "calls",
+    "tokens",
+    "money",
 )
 
 
@@ -42,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--text", type=Path, default=None, help="folder of .jsonl(.gz, .zst), .txt, .md or .rst"
     )
     parser.add_argument("--only", default="", help="comma-separated names of tasks")
-    parser.add_argument("--planners", default="embedded", help="embedded, local (the small model), endpoint")
+    parser.add_argument(
+        "--planner", default=EMBEDDED, help=f"comma-separated, of {', '.join(KNOWN)} (default: {EMBEDDED})"
+    )
     parser.add_argument("--keep", type=Path, default=None, help="keep the tasks' folders here")
     parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md and bench/results")
     parser.add_argument(
@@ -56,11 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         tasks, seeds = _chosen(args.only), [int(seed) for seed in args.seeds.split(",")]
+        names = _named(args.planner)
     except ValueError as error:
         parser.error(str(error))
     folder = args.keep or Path(tempfile.mkdtemp(prefix="tillage-workflows-"))
     try:
-        rows = _run_all(tasks, seeds, args, folder, say)
+        with planners(names) as made:
+            rows = _run_all(tasks, seeds, made, args, folder, say)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,10 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": machine(),
         "text": str((args.text or default_text()).name),
         "seeds": seeds,
-        "medians": {
-            planner: medians([r for r in rows if r["planner"] == planner])
-            for planner in args.planners.split(",")
-        },
+        "medians": {planner: medians([r for r in rows if r["planner"] == planner]) for planner in names},
         "tasks": rows,
     }
     for line in table(rows, result["medians"]):
@@ -95,9 +100,17 @@ def _chosen(only: str) -> list[Task]:
     return [known[name] for name in names] or list(TASKS)
 
 
+def _named(planner: str) -> list[str]:
+    names = list(dict.fromkeys(name for name in planner.split(",") if name))
+    if unknown := [name for name in names if name not in KNOWN]:
+        raise ValueError(f"unknown planner {unknown[0]!r}; known: {', '.join(KNOWN)}")
+    return names or [EMBEDDED]
+
+
 def _run_all(
     tasks: Sequence[Task],
     seeds: Sequence[int],
+    made: Sequence[tuple[str, Make]],
     args: argparse.Namespace,
     folder: Path,
     say: Callable[[str], None],
@@ -107,7 +120,6 @@ def _run_all(
     shown = ", ".join(f"{name} {len(passages):,}" for name, passages in pool.domains.items())
     say(f"text: {shown}; {len(pool.foreign)} other languages, {len(pool.chats):,} conversations "
         f"({time.perf_counter() - begun:.1f} s)")  # fmt: skip
-    planners = Planners(args.planners.split(","))
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for task in tasks:
@@ -116,7 +128,7 @@ def _run_all(
             if built is None:
                 say(f"{task.name} seed {seed}: left out, the text has one domain only")
                 continue
-            for name, make in planners:
+            for name, make in made:
                 row = run_task(built, pool.language, name, make)
                 rows.append(row)
                 say(_line(row))
@@ -134,7 +146,7 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['task']} seed {row['seed']} {row['planner']}: recall {row['recall']:.3f}, precision "
         f"{row['precision']:.3f}, clean kept {row['clean_kept']:.3f}, gain {row['gain']:+.4f} of "
         f"{row['oracle_gain']:+.4f} ({oracle}), fineweb {fine}, {row['seconds']:.1f} s, "
-        f"{row['probe_runs']} probe runs, {row['chosen']} {row['by_fault']}"
+        f"{row['probe_runs']} probe runs, {row['tokens']} tokens, {row['chosen']} {row['by_fault']}"
     )
 
 
@@ -146,6 +158,7 @@ def medians(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = [row[name] for row in valid if row[name] is not None]
         found[name] = round(statistics.median(values), 4) if values else None
     found["worse_than_raw"] = sum(row["worse_than_raw"] for row in valid)
+    found["model_won"] = sum(row["model_won"] for row in valid)
     return found
 
 

@@ -20,6 +20,9 @@ HEAD = (
     "FineWeb",
     "s",
     "probes",
+    "calls",
+    "tokens",
+    "money",
 )
 
 
@@ -40,6 +43,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         "-" if fine is None else f"{fine:+.4f}",
         f"{row['seconds']:.1f}",
         str(row["probe_runs"]),
+        *(f"{row[name]:,}" for name in ("calls", "tokens", "money")),
     ]
 
 
@@ -57,7 +61,8 @@ def table(rows: Sequence[Mapping[str, Any]], medians: Mapping[str, Mapping[str, 
             f"precision "
             f"{of['precision']}, clean kept {of['clean_kept']}, share of the oracle's gain "
             f"{of['share_of_oracle']}, "
-            f"{of['seconds']} s, {of['probe_runs']} probe runs; "
+            f"{of['seconds']} s, {of['probe_runs']} probe runs, {of['calls']} calls of a language model with "
+            f"{of['tokens']} tokens and money {of['money']}, whose recipe won {of['model_won']} times; "
             f"significantly worse than raw: {of['worse_than_raw']}."
         )
     return lines

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bench.workflows.arms import fineweb, prepare
-from bench.workflows.score import Key, Output, measure, oracle, score_rows
+from bench.workflows.planners import Make
+from bench.workflows.score import Key, Output, holding, measure, oracle, score_rows
 from bench.workflows.tasks import Built
 
-from tillage.agent.embedded import EmbeddedPlanner
 from tillage.agent.goal import FrozenGoal, Goal, freeze
-from tillage.agent.planner import Planner
 from tillage.core.errors import UserError
 from tillage.core.events import Cost, EventLog
 from tillage.core.workspace import Workspace
 from tillage.loop.planning import Planned, plan_goal
-
-Make = Callable[[Workspace, EventLog], Planner]
-
-
-class Planners:
-    """The planners asked for, each made anew for a task."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        known: dict[str, Make] = {"embedded": lambda workspace, log: EmbeddedPlanner()}
-        self.chosen = [(name, known[name]) for name in names]
-
-    def __iter__(self) -> Iterator[tuple[str, Make]]:
-        return iter(self.chosen)
 
 
 def run_task(built: Built, language: str, planner: str, make: Make) -> dict[str, Any]:
     """A row of the result; `valid` is False, with the error, where no plan was made or it did not run."""
     row: dict[str, Any] = {"task": built.task.name, "seed": built.seed, "planner": planner, "valid": False}
     workspace = Workspace(built.folder / f"workspace-{planner}")
-    calls: list[Cost] = []
-    log = EventLog(None, [lambda event: calls.append(event) if isinstance(event, Cost) else None])
+    spent: list[Cost] = []
+    log = EventLog(None, [lambda event: spent.append(event) if isinstance(event, Cost) else None])
     begun = time.perf_counter()
     try:
         frozen = freeze(Goal.from_yaml(built.goal), built.folder / f"goal-{planner}")
@@ -45,39 +31,46 @@ def run_task(built: Built, language: str, planner: str, make: Make) -> dict[str,
         row["seconds"] = round(time.perf_counter() - begun, 2)
         output = prepare(planned.chosen.recipe, workspace)
     except UserError as error:
-        return row | {"seconds": round(time.perf_counter() - begun, 2), "error": str(error)}
-    row |= _planned(planned, calls)
+        return row | _spent(spent) | {"seconds": round(time.perf_counter() - begun, 2), "error": str(error)}
+    row |= _planned(planned) | _spent(spent)
     return row | {"valid": True} | _scores(built, frozen, workspace, output, language)
 
 
-def _planned(planned: Planned, calls: Sequence[Cost]) -> dict[str, Any]:
+def _planned(planned: Planned) -> dict[str, Any]:
     meter = planned.ladder.meter
+    asked = [v for v in planned.verdicts if v.proposal.planner.startswith("llm:")]
     return {
         "chosen": planned.chosen.name,
         "steps": [step.op.name for step in planned.chosen.recipe.steps],
         "probe_runs": meter.runs if meter is not None else 0,
-        "tokens": sum(call.tokens_in + call.tokens_out for call in calls),
-        "money": round(sum(call.cost or 0.0 for call in calls), 6),
+        "by_model": len(asked),
+        "by_model_passed": sum(v.passed for v in asked),
+        "model_won": planned.chosen in asked,
     }
+
+
+def _spent(costs: Sequence[Cost]) -> dict[str, Any]:
+    """What the language model cost: its ledger's last word, which counts from the beginning of the task."""
+    last = costs[-1] if costs else Cost(calls=0, tokens=0, money=0.0)
+    return {"calls": last.calls, "tokens": last.tokens, "money": round(last.money, 6)}
 
 
 def _scores(
     built: Built, frozen: FrozenGoal, workspace: Workspace, output: dict[Key, Output], language: str
 ) -> dict[str, Any]:
     scores = score_rows(built.rows, output)
-    leaked = {(row.file, row.line) for row in built.rows if row.fault == "contamination"}
-    raw = [row.text for row in built.rows if (row.file, row.line) not in leaked]
-    arms = {
-        "planner": _texts(output, leaked),
-        "oracle": oracle([row for row in built.rows if row.fault != "contamination"]),
-    }
+    holdout = frozen.holdout(1, "benchmark")
+    leaked = holding(built.rows, [*frozen.search(), *holdout])
+    unleaked = [row for row in built.rows if (row.file, row.line) not in leaked]
+    raw = [row.text for row in unleaked]
+    arms = {"planner": _texts(output, leaked), "oracle": oracle(unleaked)}
     try:
         fixed = _texts(prepare(fineweb(frozen, language), workspace, commit=False), leaked)
     except UserError:
         fixed = []  # it cannot read the data, as with other schemas
     if sum(map(len, fixed)) > 20_000:
         arms["fineweb"] = fixed
-    worth = measure(arms, raw, frozen.holdout(1, "benchmark"))
+    worth = measure(arms, raw, holdout)
     mine, best = worth["planner"].interval, worth["oracle"].interval
     fine = worth["fineweb"].interval if "fineweb" in worth else None
     gains = best.high < 0 and -best.mean >= LEAST_GAIN

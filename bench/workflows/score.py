@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from bench.workflows.rows import Row
 
 from tillage.agent.probe import EffectMeter, NgramProbe
+from tillage.agent.rungs import OVERLAP_WORDS
 from tillage.core.stats import Interval, paired_interval
+from tillage.kernels.overlap import MAX_DOCUMENTS, common, matches, ngram_set, uncommon
 
 LEFT = 0.8
 """A repaired row must still have this share of the words of the text that it was made from."""
@@ -116,6 +119,21 @@ def oracle(rows: Sequence[Row]) -> list[str]:
         elif row.cure == "keep" or row.label:
             kept.append(row.text)
     return kept
+
+
+def holding(rows: Sequence[Row], target: Sequence[str]) -> set[Key]:
+    """Rows that hold target text, planted or real: they are in no arm, since a leak is no gain.
+
+    By shared runs of 13 words that are not in many rows, as the gate of decontamination sees it.
+    """
+    texts = pa.array([row.original or row.text for row in rows], pa.large_string())
+    found = matches(texts, ngram_set(pa.array(list(target), pa.large_string()), OVERLAP_WORDS))
+    shared = uncommon(found, common(found, MAX_DOCUMENTS)).fill_null(0).to_pylist()
+    return {
+        (row.file, row.line)
+        for row, count in zip(rows, shared, strict=True)
+        if count or row.fault == "contamination"
+    }
 
 
 @dataclass(frozen=True)

@@ -10,26 +10,20 @@ import pytest
 from agent_world import World
 
 import tillage.agent
-from tillage.agent.findings import Finding
-from tillage.agent.repair import repair
+from tillage.agent.findings import AgentCode, Finding, FindingCode
+from tillage.agent.repair import REPAIRS, repair
 from tillage.flow.check import Code
 from tillage.flow.recipe import Recipe
 
-STEP = {
-    "invalid_parameter", "missing_column", "wrong_type", "reserved_column", "lost_column",
-    "undeclared_column", "keys_not_private", "bad_expression", "not_boolean", "forbidden_operator",
-    "unknown_operator", "run_failed", "accounts_unbalanced", "changes_nothing", "harmful",
-    "drops_everything", "retention_low", "away_from_target",
-}  # fmt: skip
-"""The step at fault goes, or a bound of it is loosened."""
+OWN = {"order", "contaminated", "no_input", "budget_spent"}
+"""Repairs of their own; for all others the step at fault goes, or a bound of it is loosened."""
 
-OWN = {"order", "contaminated", "no_input"}
-UNREPAIRED = {"budget_spent"}
+STEP = sorted({*REPAIRS} - OWN)
 
 
 def codes() -> set[str]:
-    """Codes of the contract's type, and the second argument of every `Finding(...)` of the agent."""
-    found = set(get_args(Code))
+    """Codes of the types, and the second argument of every `Finding(...)` of the agent."""
+    found = {*get_args(Code), *get_args(AgentCode)}
     for path in Path(tillage.agent.__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             named = (
@@ -45,12 +39,12 @@ def recipe(world: World) -> Recipe:
     return world.proposal("any", dedup, {"where": {"keep": "words > 5"}, "id": "bound", "why": "test"}).recipe
 
 
-def test_every_code_is_known() -> None:
-    assert codes() == STEP | OWN | UNREPAIRED
+def test_every_code_has_a_repair() -> None:
+    assert codes() == {*REPAIRS}
 
 
-@pytest.mark.parametrize("code", sorted(STEP))
-def test_a_step_at_fault_is_edited_with_reason_and_diff(world: World, code: str) -> None:
+@pytest.mark.parametrize("code", STEP)
+def test_a_step_at_fault_is_edited_with_reason_and_diff(world: World, code: FindingCode) -> None:
     before = recipe(world)
     mended = repair(before, Finding("sample", code, "bound", "42 rows"), world.frozen)
     assert mended is not None
@@ -75,4 +69,7 @@ def test_the_others_have_repairs_of_their_own(world: World, tmp_path: Path) -> N
     assert read is not None
     assert len(read.recipe.sources) == 1
     assert repair(read.recipe, Finding("contract", "no_input", "", "no file"), world.frozen) is None
-    assert repair(two, Finding("effect", "budget_spent", "", "0 left"), world.frozen) is None
+    less = repair(recipe(world), Finding("effect", "budget_spent", "", "0 left"), world.frozen)
+    assert less is not None
+    assert [step.id for step in less.recipe.steps] == ["exact_dedup"]
+    assert "left out bound" in less.why

@@ -76,6 +76,18 @@ def test_what_is_denied_or_stopped(body: str, match: str, capfd: pytest.CaptureF
     assert (printed.out, printed.err) == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("entry", "code"),
+    [
+        ("rewrite", "def rewrite(text):\n    return 'x' * 10**8\n"),
+        ("measure", "def measure(text):\n    return {str(i): 'x' * 1000 for i in range(10**6)}\n"),
+    ],
+)
+def test_huge_results_are_stopped(entry: str, code: str) -> None:
+    with pytest.raises(UserError, match=r"MemoryError|TimeoutError"):
+        run_entry(code, entry, ["text"], Limits(seconds=0.5, memory_mb=32))
+
+
 @pytest.mark.parametrize("module", ["os", "pathlib", "socket", "sys", "subprocess"])
 def test_the_interpreter_denies_without_the_review(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of modules is for clear messages; taken away, nothing gets out all the same."""

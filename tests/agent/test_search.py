@@ -92,8 +92,13 @@ def test_minutes_are_enforced_after_the_first_effect(world: World) -> None:
     first = ladder.verify(world.proposal("first", gate, {"exact_dedup": {}, "why": "test"}))
     assert first.effect is not None
     second = ladder.verify(world.proposal("second", gate, keep("domain <> 'noise'", "w")))
-    assert [finding.code for finding in second.findings] == ["budget_spent"]
-    assert "minutes" in second.findings[0].message
+    (mended,) = second.repairs
+    assert mended.finding.code == "budget_spent"
+    assert "minutes" in mended.finding.message
+    assert [step.op.name for step in second.recipe.steps] == ["decontaminate"]
+    assert second.passed
+    assert second.effect is None
+    assert second.rungs[-1].evidence["measured"] is False
     assert ladder.credits(first) == {}
 
 

@@ -108,13 +108,13 @@ def test_proposals_hold_a_step_for_each_bound_with_its_figure(world: World) -> N
     target = {"m": RNG.normal(10, 1, 100)}
     found = bounds({"m": np.r_[RNG.normal(10, 1, 300), RNG.normal(1, 1, 60)]}, target, strictness=0.1)
     (one,) = found
-    order = one.model_copy(update={"measure": "word_order"})
+    order = one.model_copy(update={"measure": "fluency"})
     ends = one.model_copy(update={"measure": "ends_open", "side": "high"})
     profile = world.profile.model_copy(update={"excess": {"usual": (order, ends)}})
     proposals = EmbeddedPlanner().propose(world.frozen, profile, catalogue(world.frozen))
     recipe = next(p for p in proposals if p.strategy == "sound").recipe
     assert not check(recipe)
-    assert [step.op.name for step in recipe.steps][-3:] == ["word_order", "where", "where"]
+    assert [step.op.name for step in recipe.steps][-3:] == ["fluency", "where", "where"]
     assert percent(one.dropped) in recipe.steps[-2].why
     assert percent(one.sound) in recipe.steps[-2].why
     goal = world.frozen.goal.model_copy(update={"aim": "clean"})
@@ -136,5 +136,7 @@ def test_effect_has_a_veto_over_care_and_greed_must_earn_its_place() -> None:
     assert choose_sound(even).winner.name == "sound"
     harmful = [even[0], Contender("sound", effect("sound", [0.05, 0.051, 0.049]), (0, 2))]
     assert choose_sound(harmful).winner.name == "clean"
+    unsure = [even[0], Contender("sound", effect("sound", [0.02, 0.0, 0.01, 0.005]), (0, 2))]
+    assert choose_sound(unsure).winner.name == "sound"  # worse by 0.02, but no veto without being sure of it
     worth = [even[1], Contender("greedy", effect("greedy", [-0.05, -0.051, -0.049]), (0, 3))]
     assert choose_sound(worth).winner.name == "greedy"

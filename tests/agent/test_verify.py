@@ -154,10 +154,16 @@ def test_harm_is_found_by_effect(world: World) -> None:
 
 
 def test_the_budget_for_probe_runs_is_kept(world: World) -> None:
-    verdict = world.ladder(world.allowing(probe_runs=2)).verify(world.proposal("dear", gate(world), DEDUP))
-    assert [f.code for f in verdict.findings] == ["budget_spent"]
-    assert not verdict.passed
-    assert not verdict.repairs
+    ladder = world.ladder(world.allowing(probe_runs=2))
+    judging = {"where": {"keep": "domain <> 'noise'"}, "why": "t"}
+    refused = ladder.verify(world.proposal("dear", judging))
+    assert [f.code for f in refused.findings] == ["budget_spent"]
+    assert not refused.passed  # nothing of it would be left
+    mended = ladder.verify(world.proposal("less", gate(world), DEDUP, judging))
+    assert [step.op.name for step in mended.recipe.steps] == ["decontaminate", "exact_dedup"]
+    assert mended.passed
+    assert ladder.meter is not None
+    assert ladder.meter.runs == 0
 
 
 def test_an_operator_that_fails_on_rows_is_a_finding(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bench.workflows import __main__ as command
@@ -106,6 +107,48 @@ def test_the_command_plans_scores_and_ends_with_one_object(
     assert row["recall"] > 0.9
     assert row["clean_kept"] > 0.95
     assert result["medians"]["embedded"]["tasks"] == 1
+
+
+def test_a_language_model_is_measured_beside_the_embedded_planner_and_alone(
+    text: Path, llm: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pydantic_ai")
+    for variable, value in {
+        "URL": llm.url, "MODEL": "scripted", "MODE": "draft", "PRICE_IN": "10", "PRICE_OUT": "20"
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"TILLAGE_LLM_{variable}", value)
+    steps = [
+        {"operator": "decontaminate", "parameters": {"against": "$PROTECTED"}, "why": "the target overlaps"},
+        {"operator": "minhash_dedup", "parameters": {}, "why": "near-copies"},
+    ]
+    llm.last = json.dumps({"candidates": [{"name": "mine", "summary": "x", "steps": steps}]})
+    asked = ["--text", str(text), "--only", "near_copies", "--seeds", "4", "--json"]
+    assert command.main([*asked, "--planner", "llm,llm-alone"]) == 0
+    result = json.loads(capsys.readouterr().out.strip().split("\n")[-1])
+    beside, alone = result["tasks"]
+    assert (beside["planner"], alone["planner"]) == ("llm", "llm-alone")
+    assert (alone["chosen"], alone["model_won"], alone["by_model"]) == ("mine", True, 1)
+    assert beside["by_model"] == 1
+    assert beside["recall"] > 0.9
+    assert (alone["calls"], alone["tokens"], alone["money"]) == (1, 110, (100 * 10 + 10 * 20) / 1e6)
+    assert result["medians"]["llm"]["tokens"] == 110
+    llm.last = (500, {})
+    monkeypatch.setenv("TILLAGE_LLM_ATTEMPTS", "1")
+    assert command.main([*asked, "--planner", "llm,llm-alone"]) == 1
+    beside, alone = json.loads(capsys.readouterr().out.strip().split("\n")[-1])["tasks"]
+    assert (beside["valid"], beside["by_model"], beside["model_won"]) == (True, 0, False)
+    assert not alone["valid"]
+    assert "does not answer" in alone["error"]
+
+
+def test_a_language_model_that_is_not_there_is_told(
+    text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TILLAGE_LLM_URL", raising=False)
+    assert command.main(["--text", str(text), "--only", "gibberish", "--planner", "llm"]) == 2
+    assert "TILLAGE_LLM_URL" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["--planner", "oracle"])
 
 
 def test_wrong_arguments_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,11 @@ def test_what_stands_by_right_stays(text):
     assert fix_mojibake(text) == text
 
 
+@pytest.mark.parametrize("text", ["voilà le port", "déjà, et", "à la mode", "l'été à Paris"])
+def test_a_sign_whose_second_byte_is_a_space_is_repaired_at_the_end_of_a_word(text):
+    assert fix_mojibake(text.encode().decode("latin-1")) == text
+
+
 @settings(max_examples=150)
 @given(reference.TEXT, st.integers(1, 40), st.sampled_from(["line", "word", "character"]))
 def test_truncate(text, most, at):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,27 @@ def test_malformed_answer_is_told_then_fails(llm: Any) -> None:
     with pytest.raises(WorkFailed, match="form that was asked"):
         asked.ask("", "which?", Answer)
     assert (asked.ledger.calls, asked.ledger.tokens) == (4, 440)
+
+
+def test_a_server_that_hangs_is_not_waited_for(llm: Any) -> None:
+    done = threading.Event()
+
+    def hang(request: dict[str, Any]) -> str:
+        done.wait(30)
+        return GOOD
+
+    llm.last = hang
+    asked = LLMClient(settings(llm, timeout_seconds=0.2))
+    try:
+        with (
+            stamina.set_testing(True, attempts=2),
+            pytest.raises(WorkFailed, match="does not answer") as failed,
+        ):
+            asked.ask("", "which?", Answer)
+    finally:
+        done.set()
+    assert "timed out" in str(failed.value).lower()
+    assert asked.ledger.calls == 2  # asked again, and each attempt counted
 
 
 def test_budget_stops_the_next_call(llm: Any) -> None:

@@ -73,8 +73,8 @@ def choose_sound(contenders: Sequence[Contender], log: EventLog | None = None, r
     """The contender with the usual care, unless another one measures clearly better; for the aim `clean`.
 
     Faults need not show in bits per byte, so evidence decides and effect has a veto: a contender gives way
-    to the next more careful one where it is worse than that by more than `EQUAL_BPB`, with the whole interval
-    above zero. The greedy one, and any other, takes its place only where it is better by as much.
+    to the next more careful one where the whole interval says that it is worse by more than `EQUAL_BPB`.
+    The greedy one, and any other, takes its place where it is better by as much on the mean.
     """
     known = {c.name: c for c in contenders}
     order = [known[name] for name in PREFERRED if name in known]
@@ -82,7 +82,7 @@ def choose_sound(contenders: Sequence[Contender], log: EventLog | None = None, r
         return choose(contenders, log, round)
     winner = order[0]
     for milder in order[1:]:
-        if _worse(winner.effect, milder.effect):
+        if _worse(winner.effect, milder.effect, surely=EQUAL_BPB):
             winner = milder
     for other in contenders:
         if other.name not in PREFERRED and _worse(winner.effect, other.effect):
@@ -97,12 +97,12 @@ def choose_sound(contenders: Sequence[Contender], log: EventLog | None = None, r
     return Choice(winner, why, [])
 
 
-def _worse(a: Effect, b: Effect) -> bool:
-    """`a` is worse than `b` by more than `EQUAL_BPB`, and its interval says so."""
+def _worse(a: Effect, b: Effect, surely: float = 0.0) -> bool:
+    """`a` is worse than `b` by more than `EQUAL_BPB` on the mean, and by `surely` on the whole interval."""
     if a.seeds != b.seeds:
         return a.interval.low > b.interval.high + EQUAL_BPB
     difference = paired_interval(_gains(a), _gains(b))
-    return difference.above(0.0) and difference.mean > EQUAL_BPB
+    return difference.above(surely) and difference.mean > EQUAL_BPB
 
 
 def _gains(effect: Effect) -> list[float]:

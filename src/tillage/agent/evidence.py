@@ -17,10 +17,10 @@ from tillage.data.excess import Excess, Values, bound, bounds
 from tillage.data.profile import cross_fit, label_margins
 from tillage.data.traits import ends_open
 from tillage.flow.run import sample_run
+from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency, known_order
 from tillage.kernels.likeness import count_features, likeness, log_ratio
 from tillage.kernels.repetition import repetition
 from tillage.kernels.text_stats import text_stats
-from tillage.kernels.word_order import count_pairs, empty_counts, word_order
 
 SOUNDNESS = (
     "mean_word_length",
@@ -37,7 +37,13 @@ SOUNDNESS = (
 """Measurements of which a sound document of any kind has about as much as the target's. Tags are not
 among them: the placeholders of masked data look like some, and markup has a step of its own."""
 
-ORDER, SCORE, OPEN, MARGIN = "word_order", "target_score", "ends_open", "domain_margin"
+ORDER, FAMILIAR, SCORE, OPEN, MARGIN = (
+    "fluency",
+    "familiar_words",
+    "target_score",
+    "ends_open",
+    "domain_margin",
+)
 LIKENESS_SOUND = 0.005
 """Largest share of sound documents for a bound on likeness: it knows authors and topics, not only faults."""
 
@@ -56,10 +62,10 @@ class Soundness:
 
     def __init__(self, texts: pa.Array, target: Sequence[str], domains: Sequence[str] = ()) -> None:
         sound = pa.array(list(target), pa.large_string())
-        counts = empty_counts()
-        count_pairs(texts, counts)
-        self.data = _numbers(texts) | {ORDER: _floats(word_order(texts, counts, counted=True))}
-        self.target = _numbers(sound) | {ORDER: _floats(word_order(sound, counts, counted=False))}
+        counts = FluencyCounts()
+        counts.add(texts)
+        self.data = _numbers(texts) | _language(texts, counts, counted=True)
+        self.target = _numbers(sound) | _language(sound, counts, counted=False)
         crossed = cross_fit(texts, sound)
         self.data[SCORE], self.target[SCORE] = crossed
         weights = log_ratio(count_features(sound), count_features(texts))
@@ -107,6 +113,12 @@ def mended_sample(
 def _numbers(texts: pa.Array) -> dict[str, Values]:
     columns: Mapping[str, pa.Array] = {**text_stats(texts), **repetition(texts)}
     return {name: _floats(columns[name]) for name in SOUNDNESS} | {OPEN: ends_open(texts)}
+
+
+def _language(texts: pa.Array, counts: FluencyCounts, counted: bool) -> dict[str, Values]:
+    """The measurements of the operator `fluency`: what it would find by itself, on the target's scale."""
+    measured = fluency(texts, np.full(len(texts), counted, np.uint8), counts.seen, counts.limit)
+    return {ORDER: known_order(measured), FAMILIAR: measured[:, MEASURES.index("familiar")]}
 
 
 def _floats(array: pa.Array) -> NDArray[np.float64]:

@@ -6,24 +6,37 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tillage.core.events import EventLog, Json, Verified
+from tillage.flow.check import Code as ContractCode
 from tillage.flow.check import Finding as ContractFinding
 
 Rung = Literal["contract", "sample", "distribution", "effect"]
+AgentCode = Literal[
+    "forbidden_operator",
+    "unknown_operator",
+    "repeated_step",
+    "invalid_step",
+    "run_failed",
+    "accounts_unbalanced",
+    "retention_low",
+    "drops_everything",
+    "changes_nothing",
+    "contaminated",
+    "away_from_target",
+    "harmful",
+    "budget_spent",
+]
+FindingCode = AgentCode | ContractCode
 RUNGS: tuple[Rung, ...] = ("contract", "sample", "distribution", "effect")
 """From cheap to dear; a candidate that fails one climbs no further."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault. `code` selects the repair; `step` is the id of the step at fault, if one is.
-
-    Codes of the contract are those of `tillage.flow.check`; the others: forbidden_operator, run_failed,
-    accounts_unbalanced, retention_low, drops_everything, changes_nothing, contaminated, away_from_target,
-    harmful, budget_spent.
-    """
+    """One fault. `code` selects the repair (`tillage.agent.repair.REPAIRS`); `step` is the id of the step at
+    fault, if one is."""
 
     rung: Rung
-    code: str
+    code: FindingCode
     step: str
     message: str
     hint: str = ""

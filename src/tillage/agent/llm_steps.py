@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from tillage.agent.embedded import EmbeddedPlanner
 from tillage.agent.fence import DATA_RULE, fenced
-from tillage.agent.findings import Finding, RungResult
+from tillage.agent.findings import Finding, FindingCode, RungResult
 from tillage.agent.goal import FrozenGoal
 from tillage.agent.planner import Catalogue, Outcome, Proposal, build
 from tillage.core.errors import UserError, WorkFailed
@@ -139,7 +139,9 @@ def _broken(frozen: FrozenGoal, offers: list[Offer]) -> str:
     return str(findings[0]) if findings else ""
 
 
-def _fault(planner: str, code: str, step: str, message: str, faults: list[str], log: EventLog | None) -> None:
+def _fault(
+    planner: str, code: FindingCode, step: str, message: str, faults: list[str], log: EventLog | None
+) -> None:
     finding = Finding("contract", code, step, message)
     RungResult("contract", [finding], {"planner": planner}).emit("picked", log)
     faults.append(f"{step} {message}")

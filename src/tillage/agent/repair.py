@@ -9,9 +9,9 @@ from difflib import unified_diff
 
 import numpy as np
 
-from tillage.agent.findings import Finding
+from tillage.agent.findings import Finding, FindingCode
 from tillage.agent.goal import FrozenGoal
-from tillage.agent.rungs import Sampled
+from tillage.agent.rungs import PURPOSES, Sampled
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Repaired
 from tillage.core.text import percent
@@ -39,9 +39,8 @@ class Repair:
 def repair(
     recipe: Recipe, finding: Finding, frozen: FrozenGoal, sampled: Sampled | None = None
 ) -> Repair | None:
-    """The repair that the finding's code asks for, or None when there is none (the candidate is refused)."""
-    edit = _EDITS.get(finding.code, _without)
-    edited = edit(recipe, finding, frozen, sampled)
+    """The repair that the finding's code asks for, or None where none can be made (it is refused)."""
+    edited = REPAIRS[finding.code](recipe, finding, frozen, sampled)
     if edited is None:
         return None
     changed, why = edited
@@ -180,19 +179,40 @@ def _has_files(source: Source) -> bool:
         return False
 
 
-def _refused(recipe: Recipe, finding: Finding, frozen: FrozenGoal, sampled: Sampled | None) -> Edited:
-    return None
+def _unjudged(recipe: Recipe, finding: Finding, frozen: FrozenGoal, sampled: Sampled | None) -> Edited:
+    """Keep the steps that stand for a purpose of their own: the others need an effect that was measured."""
+    kept = tuple(step for step in recipe.steps if step.op.name in PURPOSES)
+    gone = ", ".join(step.id for step in recipe.steps if step.op.name not in PURPOSES)
+    return with_steps(recipe, kept), f"left out {gone}, whose effect cannot be measured: {finding.message}"
 
 
-_EDITS: dict[str, Edit] = {
+REPAIRS: dict[FindingCode, Edit] = {
+    "no_input": _readable,
+    "missing_column": _without,
     "order": _ordered,
+    "reserved_column": _without,
+    "lost_column": _without,
+    "undeclared_column": _without,
+    "wrong_type": _without,
+    "not_boolean": _without,
+    "bad_expression": _without,
+    "invalid_parameter": _without,
+    "keys_not_private": _without,
+    "forbidden_operator": _without,
+    "unknown_operator": _without,
+    "repeated_step": _without,
+    "invalid_step": _without,
+    "run_failed": _without,
+    "accounts_unbalanced": _without,
     "retention_low": _loosen,
     "drops_everything": _loosen,
+    "changes_nothing": _without,
     "contaminated": _decontaminated,
     "away_from_target": _loosen,
-    "no_input": _readable,
-    "budget_spent": _refused,
+    "harmful": _without,
+    "budget_spent": _unjudged,
 }
+"""Every code with its repair."""
 
 
 def with_steps(recipe: Recipe, steps: tuple[Step, ...]) -> Recipe:

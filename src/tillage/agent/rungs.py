@@ -226,14 +226,10 @@ def effect(
     sampled: Sampled,
     control: Sequence[str],
     meter: EffectMeter,
-    runs_left: int,
     tolerated: float = 0.0,
-) -> tuple[list[Finding], Json, Effect | None]:
+) -> tuple[list[Finding], Json, Effect]:
     """Candidate against raw control on the target's search part; harmful where the interval lies above
     `tolerated` bits per byte."""
-    if runs_left < len(meter.seeds):
-        message = f"{runs_left} probe runs left, {len(meter.seeds)} needed"
-        return [Finding("effect", "budget_spent", "", message, "raise budget.probe_runs")], {}, None
     measured = meter.effect(name, sampled.documents, "raw", control)
     interval = measured.interval
     evidence: Json = {

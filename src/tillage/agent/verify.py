@@ -186,15 +186,25 @@ class Ladder:
         assert verdict.sampled is not None
         assert self.meter is not None
         goal = self.frozen.goal
-        if self.meter.runs and not self.time_left():
-            message = f"the {goal.budget.minutes:g} minutes of the budget are spent"
-            return [Finding("effect", "budget_spent", "", message, "raise budget.minutes")], {}
-        left = self.runs_left
+        if spent := self._spent():
+            if all(step.op.name in rungs.PURPOSES for step in verdict.recipe.steps):
+                return [], {"measured": False, "why": spent}
+            return [Finding("effect", "budget_spent", "", spent, "raise the budget")], {}
         tolerated = rungs.TOLERATED if goal.aim == "clean" else 0.0
         findings, evidence, verdict.effect = rungs.effect(
-            verdict.name, verdict.sampled, self.control, self.meter, left, tolerated
+            verdict.name, verdict.sampled, self.control, self.meter, tolerated
         )
         return findings, evidence
+
+    def _spent(self) -> str:
+        """Why no effect can be measured any more; empty where one can."""
+        assert self.meter is not None
+        budget = self.frozen.goal.budget
+        if self.meter.runs and not self.time_left():
+            return f"the {budget.minutes:g} minutes of the budget are spent"
+        if self.runs_left < len(self.meter.seeds):
+            return f"{self.runs_left} probe runs left, {len(self.meter.seeds)} needed"
+        return ""
 
     def credits(self, verdict: Verdict) -> dict[str, Effect]:
         """Leave one step out: the effect of each step of a verified candidate, against the recipe without it.

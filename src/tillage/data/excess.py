@@ -33,8 +33,10 @@ off has to be a population of its own, not the end of the sound one."""
 
 BANDWIDTH = 0.15
 FEW_VALUES = 5
+LEAST_DATA, LEAST_TARGET, FEW_TARGET = 20, 10, 30
 UNSURE = 5.0
-"""So many times more sound documents are expected where a tail rests on few of the target's."""
+"""So many times more sound documents are expected where a tail rests on few of the target's, or the whole
+target has fewer than `FEW_TARGET`."""
 
 MOST_SOUND = 0.04
 """Largest share of sound documents that a bound may be expected to drop, whatever it gains."""
@@ -113,7 +115,7 @@ def _low(
 ) -> Excess | None:
     raw = np.sort(sign * data[~np.isnan(data)])
     sound = sign * target[~np.isnan(target)]
-    if len(raw) < 20 or len(sound) < 20:
+    if len(raw) < LEAST_DATA or len(sound) < LEAST_TARGET:
         return None
     tail = Tail.of(sound)
     # Bounds between neighbours of the data: no row lies on one, so rounding a bound moves no row.
@@ -125,8 +127,9 @@ def _low(
     rows = cuts + 1.0
     share = rows / len(raw)
     lost = tail.share(values)
-    if len(np.unique(raw)) > FEW_VALUES and (sound == np.median(sound)).mean() > 0.5:
-        # Most of the target has none of it: the few that have some tell little about the law.
+    # Where most of the target has none of it, the few that have some tell little about the law.
+    mostly_one = (sound == np.median(sound)).mean() > 0.5
+    if len(np.unique(raw)) > FEW_VALUES and (mostly_one or len(sound) < FEW_TARGET):
         lost = lost * UNSURE
     worth = share - lost - lost / strictness
     doubtful = share - 2.0 * lost - 3.0 * np.sqrt(lost / len(raw))

@@ -26,7 +26,8 @@ _RUN = re.compile(f"(?:{_CHARACTER})+")
 # What one character alone must begin with: Latin letters and signs, typographic signs, the byte order mark
 # and full-width forms, emoji. Other scripts come in runs.
 _ALONE = re.compile("[\xc2-\xc5\xe2\xf0]|\xef[\xbb\xbc\xbd\xbf]")
-# After a capital letter that ends a word these stand by right, as in "«AMANHÃ»".
+# After a capital letter that ends a word these stand by right, as in "«AMANHÃ»"; not after small letters, and
+# not as a word of its own before a space, which is "à" or a word that ends with it.
 _CLOSING = frozenset("»”’›…–—™®\xa0")
 
 
@@ -55,7 +56,9 @@ def _repaired(match: re.Match[str]) -> str:
         return said
     if not _ALONE.match(run):
         return run
+    before = match.string[max(match.start() - 1, 0) : match.start()]
     after = match.string[match.end() : match.end() + 1]
+    alone = run[1] == "\xa0" and after == " " and not before.strip()
     if len(run) == 2 and run[0] != "\xc2" and run[1] in _CLOSING and not after.isalpha():
-        return run
+        return said if alone or before.islower() else run
     return said

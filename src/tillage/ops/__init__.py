@@ -26,7 +26,6 @@ from tillage.ops import (
     target,
     toxicity,
     where,
-    word_order,
 )
 from tillage.ops.base import operators
 
@@ -57,5 +56,4 @@ __all__ = [
     "target",
     "toxicity",
     "where",
-    "word_order",
 ]

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tillage.core.errors import UserError
-from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency
+from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency, known_order
 from tillage.ops.base import Corpus, operator, settled
 from tillage.ops.select import chance, sampled, unit_hash
 from tillage.ops.texts import file_fingerprint, read_texts
 from tillage.ops.udf import without
 
 _SEEN, _ABOUT = "seen.npy", "about.json"
-_CHAIN_WEIGHT, _CHAIN_ZERO = 0.8, 0.27
-_EVIDENCE = 20.0
 
 
 @operator
@@ -122,10 +120,9 @@ class Fluency(Corpus):
         """The columns of `writes()` as a struct array, by what `fit` left in the folder `path`."""
         seen, last, least = _fitted(path, (Path(path) / _SEEN).stat().st_mtime_ns)
         own = (unit_hash(ids, self.seed).to_numpy() <= last).astype(np.uint8)
-        pairs, adjacent, apart, familiar, chained = fluency(texts, own, seen, self.limit).T
-        ratio = np.log((adjacent * pairs + 1) / (apart * pairs + 1))
-        score = ratio + _CHAIN_WEIGHT * (np.where(np.isnan(chained), 0.4, chained) - _CHAIN_ZERO)
-        score = np.where((adjacent + apart) * pairs < _EVIDENCE, np.nan, score)
+        measured = fluency(texts, own, seen, self.limit)
+        pairs, adjacent, _, familiar, chained = measured.T
+        score = known_order(measured)
         kind = np.full(len(texts), "", object)
         long = pairs >= self.min_words - 1
         kind[long & (adjacent >= 0.93) & (chained <= self.max_salad) & (pairs >= 100)] = "salad"
