@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in table(rows, result["medians"]):
         say(line)
     if args.publish:
-        say(f"wrote {publish(result)}")
+        say(f"wrote {publish([result])}")
     if args.json:
         print(json.dumps(result), flush=True)
     return 0 if all(row["valid"] for row in rows) else 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,16 +70,25 @@ def table(rows: Sequence[Mapping[str, Any]], medians: Mapping[str, Mapping[str, 
     return lines
 
 
-def publish(result: dict[str, Any]) -> Path:
+def publish(results: Sequence[dict[str, Any]]) -> Path:
     """Put the section of this benchmark into docs/benchmarks.md, and the raw rows beside it."""
-    write_results("workflows", result)
-    seeds = ",".join(map(str, result["seeds"]))
+    write_results("workflows", {"benchmark": "workflows", "runs": list(results)})
     body = [
-        f'`make bench-workflows ARGS="--seeds {seeds}"` on {result["machine"]}; text: {result["text"]}.',
-        "",
         "Row by row, and gains in bits per byte on the target's holdout against raw; what counts as found is",
-        "defined in `bench/workflows/README.md`.",
-        "",
-        *table(result["tasks"], result["medians"]),
+        "defined in `bench/workflows/README.md`. Seconds are of planning, beside whatever else ran.",
     ]
+    for result in results:
+        seeds = ",".join(map(str, result["seeds"]))
+        shown = f"--seeds {seeds} --planner {','.join(result['medians'])}"
+        body += [
+            "",
+            f"`python -m bench.workflows {shown}` on {result['machine']}; text: {result['text']}.",
+            "",
+        ]
+        body += table(result["tasks"], result["medians"])
     return write_section("workflows", "Workflows: planted faults", "\n".join(body))
+
+
+if __name__ == "__main__":
+    # python -m bench.workflows.report A.json ...: publish what runs with --json wrote, in this order.
+    publish([json.loads(Path(name).read_text().strip().split("\n")[-1]) for name in sys.argv[1:]])

@@ -73,11 +73,15 @@ class Learned:
 
     def step(self, id: str = "learned") -> dict[str, Any]:
         """The step of a recipe."""
-        why = (
-            f"learned from {self.good} good and {self.bad} bad rows; precision {percent(self.precision)}, "
-            f"recall {percent(self.recall)} over {FOLDS} folds"
-        )
-        return {"where": {"keep": self.keep, "reason": "learned"}, "id": id, "why": why}
+        of = f"{self.good} good and {self.bad} bad rows"
+        body = {"where": {"keep": self.keep, "reason": "learned"}}
+        return learned_step(body, id, of, self.precision, self.recall)
+
+
+def learned_step(body: dict[str, Any], id: str, of: str, precision: float, recall: float) -> dict[str, Any]:
+    """The step with what it was learned `of`, and how well by cross-validation, as its reason."""
+    figures = f"precision {percent(precision)}, recall {percent(recall)} over {FOLDS} folds"
+    return {**body, "id": id, "why": f"learned from {of}; {figures}"}
 
 
 @dataclass

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tillage.agent.learn import FOLDS, learned_step
 from tillage.core.errors import UserError, WorkFailed
-from tillage.core.text import percent
 from tillage.ops.edit import Cut, apply
 
 Pair = tuple[str, str]
 Program = tuple[Cut, ...]
 
 FEWEST = 3
-FOLDS = 5
 BEAM = 12
 LONGEST = 3
 _LOOSE = 6
@@ -37,12 +36,9 @@ class LearnedEdit:
 
     def step(self, id: str = "learned_edit") -> dict[str, Any]:
         """The step of a recipe."""
-        why = (
-            f"learned from {self.pairs} pairs; precision {percent(self.precision)}, "
-            f"recall {percent(self.recall)} over folds"
-        )
         cuts = [cut.model_dump(exclude_defaults=True) for cut in self.program]
-        return {"edit": {"program": cuts}, "id": id, "why": why}
+        body = {"edit": {"program": cuts}}
+        return learned_step(body, id, f"{self.pairs} pairs", self.precision, self.recall)
 
 
 def learn_edit(pairs: Sequence[Pair]) -> LearnedEdit:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import openai
 from pydantic import BaseModel
@@ -30,6 +31,18 @@ RETRIES = 1
 TOOL_RETRIES = 3
 
 
+@dataclass(frozen=True)
+class _Question(Generic[T]):
+    """What is asked: `spec` is how an `output` is asked for; `turns` are requests, where there are tools."""
+
+    instructions: str
+    prompt: str
+    output: type[T]
+    spec: OutputSpec[T]
+    tools: Sequence[Tool[object]]
+    turns: int
+
+
 class LLMClient:
     """Asks one model. Every answer is an instance of a pydantic model.
 
@@ -47,9 +60,8 @@ class LLMClient:
 
     def ask(self, instructions: str, prompt: str, output: type[T]) -> T:
         """The model's answer to `prompt` as an `output`, from the cache if it was asked before."""
-        return self._run(
-            instructions, prompt, _output_spec(output, self.settings.output), output, (), RETRIES
-        )
+        spec = _output_spec(output, self.settings.output)
+        return self._run(_Question(instructions, prompt, output, spec, (), RETRIES))
 
     def converse(
         self, instructions: str, prompt: str, tools: Sequence[Tool[object]], output: type[T], turns: int
@@ -59,32 +71,17 @@ class LLMClient:
         The tools are fixed for the conversation. The same conversation again comes from the cache, request by
         request, as long as the tools give the same results.
         """
-        return self._run(instructions, prompt, ToolOutput(output, name="finish"), output, tools, turns)
+        spec = ToolOutput(output, name="finish")
+        return self._run(_Question(instructions, prompt, output, spec, tools, turns))
 
-    def _run(
-        self,
-        instructions: str,
-        prompt: str,
-        spec: OutputSpec[T],
-        output: type[T],
-        tools: Sequence[Tool[object]],
-        turns: int,
-    ) -> T:
+    def _run(self, question: _Question[T]) -> T:
         try:
-            return asyncio.run(self._converse(instructions, prompt, spec, output, tools, turns))
+            return asyncio.run(self._converse(question))
         finally:  # an answer that does not validate was paid for, too
             if self.log is not None:
                 self.log.emit(self.ledger.event())
 
-    async def _converse(
-        self,
-        instructions: str,
-        prompt: str,
-        spec: OutputSpec[T],
-        output: type[T],
-        tools: Sequence[Tool[object]],
-        turns: int,
-    ) -> T:
+    async def _converse(self, question: _Question[T]) -> T:
         settings = self.settings
         # The SDK would retry on its own and uncounted, hence max_retries=0.
         async with openai.AsyncOpenAI(
@@ -96,17 +93,18 @@ class LLMClient:
             plain = OpenAIChatModel(settings.model, provider=OpenAIProvider(openai_client=connection))
             agent: Agent[object, T] = Agent(
                 MeteredModel(plain, settings, self.ledger, self.cache),
-                output_type=spec,
-                instructions=instructions,
-                retries=TOOL_RETRIES if tools else RETRIES,
-                tools=tools,
+                output_type=question.spec,
+                instructions=question.instructions,
+                retries=TOOL_RETRIES if question.tools else RETRIES,
+                tools=question.tools,
                 model_settings=ModelSettings(
                     temperature=settings.temperature, max_tokens=settings.max_output_tokens
                 ),
             )
-            limits = UsageLimits(request_limit=turns if tools else None, tool_calls_limit=4 * turns)
+            turns = question.turns
+            limits = UsageLimits(request_limit=turns if question.tools else None, tool_calls_limit=4 * turns)
             try:
-                return (await agent.run(prompt, usage_limits=limits)).output
+                return (await agent.run(question.prompt, usage_limits=limits)).output
             except ModelAPIError as error:
                 raise WorkFailed(
                     "the language model does not answer",
@@ -127,7 +125,7 @@ class LLMClient:
                     "the language model's answer does not have the form that was asked for",
                     where=f"{settings.model} at {settings.url}",
                     got=str(error.__cause__ or error)[:500],
-                    expected=f"JSON of the schema of {output.__name__}",
+                    expected=f"JSON of the schema of {question.output.__name__}",
                     hint="try TILLAGE_LLM_OUTPUT=tool or =prompt, TILLAGE_LLM_MODE=steps, or another model",
                 ) from error
 
