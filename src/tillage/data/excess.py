@@ -33,7 +33,7 @@ off has to be a population of its own, not the end of the sound one."""
 
 BANDWIDTH = 0.15
 FEW_VALUES = 5
-LEAST_DATA, LEAST_TARGET, FEW_TARGET = 20, 10, 30
+LEAST_DATA, LEAST_TARGET, FEW_TARGET = 20, 10, 50
 UNSURE = 5.0
 """So many times more sound documents are expected where a tail rests on few of the target's, or the whole
 target has fewer than `FEW_TARGET`."""
