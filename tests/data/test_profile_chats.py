@@ -111,3 +111,21 @@ def test_labels_that_contradict_their_words() -> None:
     assert found.mislabelled is not None
     assert (found.mislabelled.rate, found.mislabelled.n) == (0.05, 200)
     assert found.chats is None
+
+
+def test_roles_of_fields_by_the_form_of_their_values() -> None:
+    texts = [f"plain words number {n}" for n in range(30)]
+    table = rows([None] * 30, texts)
+    more = {
+        "link": [f"https://example.org/{n}" for n in range(30)],
+        "made": [f"2024-01-{n + 1:02d}" for n in range(30)],
+        "seen": pa.array(range(30), pa.timestamp("s")),
+        "mixed": [f"https://example.org/{n}" if n % 2 else "none" for n in range(30)],
+        "kind": ["a", "b"] * 15,
+    }
+    for name, values in more.items():
+        table = table.append_column(name, pa.array(values))
+    found = {field.name: field.role for field in profile(table).fields}
+    assert {name: found[name] for name in more} == {
+        "link": "url", "made": "date", "seen": "date", "mixed": "category", "kind": "category"
+    }  # fmt: skip

@@ -21,6 +21,7 @@ from tillage.core.spec import Spec
 from tillage.data.chat import MESSAGES
 from tillage.data.chat_faults import ChatFaults, chat_faults
 from tillage.data.excess import Excess
+from tillage.data.fields import value_form
 from tillage.data.rate import Rate
 from tillage.data.schema import DOMAIN, ID, LINE, SOURCE, TEXT
 from tillage.data.topics import Topic, topics
@@ -79,7 +80,19 @@ class FieldProfile(Spec):
     name: str
     type: str
     role: Literal[
-        "id", "text", "domain", "source", "line", "category", "number", "note", "key", "messages", "nested"
+        "id",
+        "text",
+        "domain",
+        "source",
+        "line",
+        "category",
+        "number",
+        "note",
+        "key",
+        "date",
+        "url",
+        "messages",
+        "nested",
     ]
     null_share: float
     distinct: int
@@ -440,8 +453,12 @@ def _field(table: pa.Table, name: str) -> FieldProfile:
         role = roles[name]
     elif nested:
         role = "messages" if name == MESSAGES else "nested"
+    elif pa.types.is_temporal(column.type):
+        role = "date"
     elif not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         role = "number"
+    elif (form := value_form(column.drop_null().slice(0, 50).to_pylist())) is not None:
+        role = form
     elif distinct == present and present > 1:
         role = "key"
     else:
