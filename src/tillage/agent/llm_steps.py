@@ -1,7 +1,8 @@
 """Planning with a weak model: it picks from a menu, one step at a time, in JSON that its server constrains.
 
-The menu holds what the evidence offers (the embedded planner's steps, with their figures) and operators that
-need no parameters. The model decides what goes in and in which order; picks that make no sense are findings.
+The menu holds what the evidence offers (the embedded planner's steps, with their figures), and where that is
+little, operators that need no parameters. The model decides what goes in and in which order; picks that make
+no sense are findings.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ INSTRUCTIONS = f"""You clean text for training. Pick the next step from the menu
 Prefer steps whose reason cites a large share. {DATA_RULE}"""
 FINISH = "finish"
 MOST_PICKS = 5
-MOST_OFFERS = 14
+MOST_OFFERS, FEW_OFFERS = 14, 6
 MOST_FAULTS = 2
 LINE = 90
 """Characters of a line of the menu: a small model reads some hundred tokens a second."""
@@ -51,13 +52,16 @@ class Offer:
 
 
 def menu(frozen: FrozenGoal, profile: Profile, catalogue: Catalogue) -> list[Offer]:
-    """What the evidence offers, in the order of the embedded planner; then operators that fit anything."""
+    """What the evidence offers, in the order of the embedded planner; and where that is little, operators
+    that fit anything: given many of both, a small model picks filters that no figure asks for."""
     offers: dict[str, Offer] = {}
     for proposal in EmbeddedPlanner().propose(frozen, profile, catalogue):
         for step in proposal.recipe.to_dict()["steps"]:
             name = str(step.get("id") or next(iter(step)))
             offers.setdefault(name, Offer(name, str(step.get("why", ""))[:LINE], step))
     for name, cls in sorted(catalogue.items()):
+        if len(offers) >= FEW_OFFERS:
+            break
         known = describe(cls)
         plain = not any(p["required"] for p in known["parameters"])
         if plain and known["kind"] in ("map", "filter"):
