@@ -169,7 +169,7 @@ def _chat_steps(known: _Evidence) -> Steps:
             "beside the prompt": chats.mismatched,
         }
         cited = ", ".join(f"{name} {percent(rate.rate)}" for name, rate in kinds.items())
-        related = {} if chats.mismatched.low > MISMATCHED else {"min_overlap": 0.0}
+        related: dict[str, Any] = {} if chats.mismatched.low > MISMATCHED else {"min_overlap": 0.0}
         steps.append(_step("chat_answers", f"answers of {chats.refused.n:,} chats: {cited}", **related))
     return steps
 
@@ -286,6 +286,7 @@ def _measuring(known: _Evidence, name: str) -> dict[str, Any]:
 MEASURED_BY = {
     "fluency": "fluency",
     "familiar_words": "fluency",
+    "familiar_phrases": "fluency",
     "target_score": "target_likeness",
     "domain_margin": "domain_margin",
 }

@@ -17,7 +17,7 @@ from tillage.data.excess import Excess, Values, bound, bounds
 from tillage.data.profile import cross_fit, label_margins
 from tillage.data.traits import ends_open
 from tillage.flow.run import sample_run
-from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency, known_order
+from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency, known_order, known_phrases
 from tillage.kernels.likeness import count_features, likeness, log_ratio
 from tillage.kernels.repetition import repetition
 from tillage.kernels.text_stats import text_stats
@@ -37,9 +37,10 @@ SOUNDNESS = (
 """Measurements of which a sound document of any kind has about as much as the target's. Tags are not
 among them: the placeholders of masked data look like some, and markup has a step of its own."""
 
-ORDER, FAMILIAR, SCORE, OPEN, MARGIN = (
+ORDER, FAMILIAR, PHRASES, SCORE, OPEN, MARGIN = (
     "fluency",
     "familiar_words",
+    "familiar_phrases",
     "target_score",
     "ends_open",
     "domain_margin",
@@ -118,7 +119,8 @@ def _numbers(texts: pa.Array) -> dict[str, Values]:
 def _language(texts: pa.Array, counts: FluencyCounts, counted: bool) -> dict[str, Values]:
     """The measurements of the operator `fluency`: what it would find by itself, on the target's scale."""
     measured = fluency(texts, np.full(len(texts), counted, np.uint8), counts.seen, counts.limit)
-    return {ORDER: known_order(measured), FAMILIAR: measured[:, MEASURES.index("familiar")]}
+    familiar = measured[:, MEASURES.index("familiar")]
+    return {ORDER: known_order(measured), FAMILIAR: familiar, PHRASES: known_phrases(measured)}
 
 
 def _floats(array: pa.Array) -> NDArray[np.float64]:

@@ -223,3 +223,13 @@ def known_order(measured: NDArray[np.float64]) -> NDArray[np.float64]:
     ratio = np.log((adjacent * pairs + 1) / (apart * pairs + 1))
     chains = np.where(np.isnan(chained), _CHAIN_UNKNOWN, chained) - _CHAIN_ZERO
     return np.where((adjacent + apart) * pairs < _EVIDENCE, np.nan, ratio + _CHAIN_WEIGHT * chains)
+
+
+def known_phrases(measured: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of each text's runs of three words that other texts have, about, shape (rows,).
+
+    The share of known pairs times that of known triples among them: small in running text, large in texts put
+    together from sentences that others repeat. NaN below two words.
+    """
+    _, adjacent, _, _, chained = measured.T
+    return adjacent * np.where(np.isnan(chained) & ~np.isnan(adjacent), 0.0, chained)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tillage.core.errors import UserError
-from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency, known_order
+from tillage.kernels.fluency import MEASURES, FluencyCounts, fluency, known_order, known_phrases
 from tillage.ops.base import Corpus, operator, settled
 from tillage.ops.select import chance, sampled, unit_hash
 from tillage.ops.texts import file_fingerprint, read_texts
@@ -69,6 +69,7 @@ class Fluency(Corpus):
         return {
             "fluency": "known order of the words above that of another order; null where too little is known",
             "familiar_words": "share of words that other texts, or other places of the text, have",
+            "familiar_phrases": "share of runs of three words that other texts have, about",
             "not_language": "shuffled, gibberish or salad; null for neither",
         }
 
@@ -77,7 +78,8 @@ class Fluency(Corpus):
 
     def writes(self) -> dict[str, pa.DataType]:
         number = pa.float64()
-        return {"fluency": number, "familiar_words": number, "not_language": pa.large_string()}
+        shares = {"familiar_words": number, "familiar_phrases": number}
+        return {"fluency": number, **shares, "not_language": pa.large_string()}
 
     def keys(self) -> dict[str, Expression]:
         return chance(self.seed)
@@ -128,8 +130,9 @@ class Fluency(Corpus):
         kind[long & (adjacent >= 0.93) & (chained <= self.max_salad) & (pairs >= 100)] = "salad"
         kind[long & (score < self.min_fluency)] = "shuffled"
         kind[long & (familiar < least)] = "gibberish"
-        columns = [_nullable(score), _nullable(familiar), pa.array(kind, pa.large_string(), mask=kind == "")]
-        return pa.StructArray.from_arrays(columns, list(self.writes()))
+        columns = [_nullable(values) for values in (score, familiar, known_phrases(measured))]
+        kinds = pa.array(kind, pa.large_string(), mask=kind == "")
+        return pa.StructArray.from_arrays([*columns, kinds], list(self.writes()))
 
     def reasons(self) -> dict[str, Expression]:
         kinds = () if self.mark else ("gibberish", "shuffled", "salad")
