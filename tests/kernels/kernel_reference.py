@@ -6,7 +6,7 @@ from collections import Counter
 
 from hypothesis import strategies as st
 
-from tillage.kernels.unicode import _JOINERS, _SOLO_RANGES
+from tillage.kernels.unicode import _JOINERS, _SOLO_RANGES, sentence_ends
 
 M64 = 2**64 - 1
 PRIME = 0x9E3779B97F4A7C15
@@ -108,7 +108,20 @@ def ratio(a, b):
 
 TERMINAL = ".!?…؟۔।"
 FULL_STOPS = "。！？"
+LINE_ENDS = ".!?" + "".join(map(chr, sentence_ends()))
 CLOSERS = "\"')]”’»」』）"
+
+
+def abbreviates(text, at):
+    """Whether the full stop at `at` follows a capital letter on its own, or a title that is a word."""
+    before = [c for c in text[:at] if category(c)[0] != "M" and ord(c) not in _JOINERS]
+    letters = 0
+    while letters < len(before) and category(before[-1 - letters])[0] == "L":
+        letters += 1
+    if letters == 1 and category(text[at - 1]) in ("Lu", "Lt"):
+        return True
+    words = raw_words(text[:at])
+    return letters > 0 and words[-1][0] in ("Mr", "Mrs", "Ms", "Dr", "St", "Prof")
 
 
 def sentences(text):
@@ -117,32 +130,35 @@ def sentences(text):
         if c.isspace()
         else "U"
         if c in FULL_STOPS
+        else "A"
+        if c == "." and abbreviates(text, i)
         else "T"
         if c in TERMINAL
         else "C"
         if c in CLOSERS
         else "O"
-        for c in text
+        for i, c in enumerate(text)
     )
-    cuts = [0]
+    ends = (*TERMINAL, *FULL_STOPS, '"', "'", "”")
+    newlines = [i for i, c in enumerate(text) if c == "\n"]
+    cuts = [0, *(i for i in newlines if text[:i].rstrip().endswith(ends))]
     for m in re.finditer("[TU][TUC]*", kinds):
         after = kinds[m.end() : m.end() + 1]
         if after in ("", "W") or "U" in m[0]:
             cuts.append(m.end())
+    cuts.sort()
     return sum("O" in kinds[a:b] for a, b in zip(cuts, [*cuts[1:], len(kinds)], strict=True))
 
 
 def text_stats(text):
     words = raw_words(text)
-    spaced = [word for word, solo in words if not solo]
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    proper = [(w, solo) for w, solo in words if any(category(c)[0] not in "PSC" or is_mark(c) for c in w)]
+    spaced = [word for word, solo in proper if not solo]
+    whole = [line for line in text.split("\n") if line.strip()]
+    lines = [line.strip() for line in whole]
     kinds = Counter("Z" if c.isspace() else category(c)[0] for c in text)
     upper = sum(category(c) in ("Lu", "Lt") for c in text)
-    stops = set()
-    for match in re.finditer("W+", "".join("W" if is_word(c) else " " for c in text)):
-        word = text[match.start() : match.end()]
-        if word.isascii() and word.isalpha():
-            stops.add(word.lower())
+    stops = {word for word, _ in words} & {"the", "be", "to", "of", "and", "that", "have", "with"}
     ellipses = text.count("...") + text.count("…")
     raw = text.encode()
     tags = re.findall(rb"<[A-Za-z/!][^<>]*>", raw)
@@ -150,17 +166,18 @@ def text_stats(text):
         "chars": len(text),
         "bytes": len(raw),
         "words": len(words),
+        "proper_words": len(proper),
         "mean_word_length": ratio(sum(map(len, spaced)), len(spaced)),
         "hash_ratio": ratio(text.count("#"), len(words)),
         "ellipsis_ratio": ratio(ellipses, len(words)),
         "alpha_words": ratio(sum(any(category(c)[0] == "L" for c in w) for w, _ in words), len(words)),
-        "stop_words": len(stops & {"the", "be", "to", "of", "and", "that", "have", "with"}),
+        "stop_words": len(stops),
         "lines": len(lines),
         "mean_line_length": ratio(sum(map(len, lines)), len(lines)),
         "max_line_length": max(map(len, lines), default=0),
         "bullet_lines": ratio(sum(line[0] in "-*•‣●◦▪■▶∙·–" for line in lines), len(lines)),
         "ellipsis_lines": ratio(sum(line.endswith(("...", "…")) for line in lines), len(lines)),
-        "terminal_lines": ratio(sum(line[-1] in TERMINAL + FULL_STOPS + '"”' for line in lines), len(lines)),
+        "terminal_lines": ratio(sum(line[-1] in LINE_ENDS for line in whole), len(lines)),
         "sentences": sentences(text),
         "braces": text.count("{") + text.count("}"),
         "lorem_ipsum": b"lorem ipsum" in raw.lower(),
@@ -173,28 +190,32 @@ def text_stats(text):
         "urls": len(re.findall("https?://", text)),
         "html_tags": len(tags),
         "html_share": ratio(sum(map(len, tags)), len(raw)),
-        "short_lines": ratio(sum(len(line) <= 30 for line in lines), len(lines)),
+        "short_lines": ratio(sum(len(line) <= 30 for line in whole), len(lines)),
         "newline_ratio": text.count("\n") / max(len(words), 1),
     }
 
 
-def pieces(parts, total):
-    seen, count, repeats, chars = set(), 0, 0, 0
-    for part in (p.strip() for p in parts):
-        if part:
-            count += 1
-            if part in seen:
-                repeats += 1
-                chars += len(part)
-            seen.add(part)
-    return ratio(repeats, count), ratio(chars, total)
+def repeats(parts):
+    """The parts that occurred before."""
+    seen, again = set(), []
+    for part in parts:
+        if part in seen:
+            again.append(part)
+        seen.add(part)
+    return again
 
 
 def repetition(text):
     words = [word for word, _ in raw_words(text)]
-    out = {}
-    out["dup_lines"], out["dup_line_chars"] = pieces(text.split("\n"), len(text))
-    out["dup_paragraphs"], out["dup_paragraph_chars"] = pieces(re.split(r"\n\s*\n", text), len(text))
+    lines, paragraphs = re.split("\n+", text) if text else [], re.split("\n{2,}", text.strip())
+    again = repeats(lines)
+    out = {"dup_lines": ratio(len(again), len(lines))}
+    out["dup_line_chars"] = ratio(sum(map(len, again)), len(text))
+    filled = sum(len(line) for line in again if line.strip())
+    out["dup_text_line_chars"] = ratio(filled, len(text.replace("\n", "")))
+    again = repeats(paragraphs)
+    out["dup_paragraphs"] = ratio(len(again), len(paragraphs))
+    out["dup_paragraph_chars"] = ratio(sum(map(len, again)), len(text))
     for n in (2, 3, 4):
         grams = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
         gram, count = max(grams.items(), key=lambda item: item[1], default=((), 0))  # the first of equals
@@ -253,14 +274,14 @@ def shingles(text, n):
 
 def c4_lines(text, min_words, phrases):
     kept = []
-    for line in text.split("\n"):
+    for line in text.splitlines():
         chunks = [chunk for chunk in line.split() if chunk]
         words = sum(1 + sum(is_solo(c) for c in chunk[1:]) for chunk in chunks)
-        line = line.rstrip()
+        line = line.strip()
         lowered = line.encode().lower()
         if (
             words >= min_words
-            and line.endswith((*TERMINAL, *FULL_STOPS, '"', "”"))
+            and line.endswith((*TERMINAL, *FULL_STOPS, '"', "'", "”"))
             and not line.endswith(("..", "…"))
             and not any(phrase.encode() in lowered for phrase in phrases)
         ):

@@ -42,9 +42,9 @@ def test_describe():
         "type": "integer",
         "required": False,
         "default": 50,
-        "description": "fewest words",
+        "description": "fewest words that are not signs alone",
     }
-    assert "words" in about["requires"]
+    assert "proper_words" in about["requires"]
     assert "too_few_words" in about["reasons"]
     types = {p["name"]: p["type"] for p in describe(operators.get("minhash_dedup"))["parameters"]}
     assert types["keep"] == "'first' or 'longest' or 'best'"

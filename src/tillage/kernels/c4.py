@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
-from tillage.kernels.text_stats import terminal
+from tillage.kernels.text_stats import is_quote, terminal
 from tillage.kernels.unicode import SOLO, SPACE, class_of, class_table, decode, width
 
 # Lower-case ASCII; a line that holds one of them is dropped.
@@ -44,6 +44,12 @@ def _has_phrase(
 
 
 @njit(nogil=True, cache=True)
+def _ends_line(c: Int) -> bool:
+    """What `str.splitlines` splits at: C4 and the pipelines after it read lines so."""
+    return 0x0A <= c <= 0x0D or 0x1C <= c <= 0x1E or c == 0x85 or c == 0x2028 or c == 0x2029
+
+
+@njit(nogil=True, cache=True)
 def _lines(
     offsets: NDArray[np.int64],
     data: NDArray[np.uint8],
@@ -64,20 +70,23 @@ def _lines(
             i = offsets[row]
             stop = offsets[row + 1]
             while i < stop:
-                start = i
+                start = after = i
                 words = last = length = longest = 0
-                after = i
                 in_word = False
-                while i < stop and data[i] != 10:
+                while i < stop:
                     c = np.int64(data[i])
                     step = 1
                     if c >= 0x80:
                         step = width(data[i])
                         c = decode(data, i)
-                    bits = class_of(c, table)
                     i += step
+                    if _ends_line(c):
+                        break
+                    bits = class_of(c, table)
                     if bits & SPACE:
                         in_word = False
+                        if not words:
+                            start = after = i
                     else:
                         if not in_word or bits & SOLO:
                             words += 1
@@ -87,7 +96,7 @@ def _lines(
                         longest = max(longest, length)
                         last = c
                         after = i
-                ends_well = terminal(last) > 0 or last == 0x22 or last == 0x201D
+                ends_well = terminal(last) > 0 or is_quote(last)
                 # C4 wants a full stop, not an ellipsis.
                 if last == 0x2026 or (last == 0x2E and after - start >= 3 and data[after - 2] == 0x2E):
                     ends_well = False
@@ -103,7 +112,6 @@ def _lines(
                     for k in range(start, after):
                         out[at] = data[k]
                         at += 1
-                i += 1
         ends[row + 1] = at
     return ends, out[:at]
 
@@ -117,7 +125,7 @@ def keep_lines(
 ) -> pa.Array:
     """The lines of each text with enough words, none too long, terminal punctuation and none of `phrases`.
 
-    White space at the end of a kept line is trimmed. Lines ending in an ellipsis do not end well.
+    White space around a kept line is trimmed. Quotes end a line well, an ellipsis does not.
     """
     view = buffers(texts)
     raw = [phrase.encode() for phrase in phrases]

@@ -1,10 +1,14 @@
 """How much of a text repeats itself: the measurements of Gopher (Rae et al. 2021, arXiv 2112.11446, table
 A1).
 
-Lines and paragraphs are compared without the white space around them; blank ones do not count. Shares "of
-characters" divide by all characters of the text. An n-gram counts as duplicate where it was seen earlier
-in the text; the walk then goes on after it, so that no character counts twice. Words are the raw words of
-`tillage.kernels.words`.
+Lines stand between runs of newlines, paragraphs between runs of two or more in the trimmed text, and both
+are compared as they stand, white space at their ends included: so datatrove 0.10.1 reads them, by which the
+published rules are run. Hence lines that end in "\\r\\n" leave "\\r" between paragraphs, a line like any
+other; `unicode_normalise` before the rules makes them "\\n". A text that begins or ends with a newline has an
+empty line there. Shares "of characters" divide by all characters of the text unless said otherwise.
+
+An n-gram counts as duplicate where it was seen earlier in the text; the walk then goes on after it, so that
+no character counts twice. Words are the raw words of `tillage.kernels.words`.
 """
 
 from __future__ import annotations
@@ -29,6 +33,10 @@ DUPLICATE = (5, 6, 7, 8, 9, 10)
 REPETITION: dict[str, tuple[pa.DataType, str]] = {
     "dup_lines": (pa.float64(), "share of lines that repeat an earlier line"),
     "dup_line_chars": (pa.float64(), "share of characters in such lines"),
+    "dup_text_line_chars": (
+        pa.float64(),
+        "share of the characters other than newlines in such lines, blank ones aside",
+    ),
     "dup_paragraphs": (pa.float64(), "share of paragraphs that repeat an earlier paragraph"),
     "dup_paragraph_chars": (pa.float64(), "share of characters in such paragraphs"),
     **{
@@ -112,7 +120,7 @@ def _pieces(
     chars: Int,
     out: NDArray[np.float64],
 ) -> None:
-    """Lines and paragraphs that are not blank: the shares of those that repeat, and of their characters."""
+    """Lines and paragraphs: the shares of those that repeat, and of their characters."""
     newlines = 0
     for i in range(start, stop):
         newlines += data[i] == 10
@@ -120,42 +128,44 @@ def _pieces(
     while mask < 4 * (newlines + 2) and mask < len(slots[0]):
         mask *= 2
     mask -= 1
-    lines = repeated_lines = line_chars = 0
+    lines = repeated_lines = line_chars = text_chars = 0
     paragraphs = repeated_paragraphs = paragraph_chars = 0
-    opened = -1  # first byte of the present paragraph
-    closed = 0  # byte after its last
-    alone = -1  # the same as `opened` where it holds one line so far
-    key = U(0)  # of the last line
+    opened, last = _trimmed(data, start, stop, table)  # first byte of the present paragraph; end of all
     i = start
-    while i <= stop:
+    while i < stop:
         end = find_newline(data, i, stop)
-        first, after = _trimmed(data, i, end, table)
-        blank = first == after
-        if not blank:
+        key = U(hash_bytes(data, i, end, PRIME))
+        if end > i or i == start:
             lines += 1
-            key = U(hash_bytes(data, first, after, PRIME))
             if _seen(key, mask, slots, stamp):
+                size = _characters(data, i, end)
                 repeated_lines += 1
-                line_chars += _characters(data, first, after)
-            alone = first if opened < 0 else -1
-            if opened < 0:
-                opened = first
-            closed = after
-        if opened >= 0 and (blank or end >= stop):
+                line_chars += size
+                first, after = _trimmed(data, i, end, table)
+                if first < after:
+                    text_chars += size
+        after = end
+        while after < stop and data[after] == 10:
+            after += 1
+        if after == stop and end < stop:  # the empty line after the last newline
+            lines += 1
+            repeated_lines += _seen(U(hash_bytes(data, stop, stop, PRIME)), mask, slots, stamp)
+        if opened < last and ((after - end > 1 and opened < end) or after >= last):
             paragraphs += 1
+            closed = min(end, last)
             # Most paragraphs are one line, whose hash is there already.
-            if opened != alone:
+            if opened != i or closed != end:
                 key = U(hash_bytes(data, opened, closed, PRIME))
             if _seen(mix(key ^ SEED_B), mask, slots, stamp):
                 repeated_paragraphs += 1
                 paragraph_chars += _characters(data, opened, closed)
-            opened = -1
-        i = end + 1
-    if lines:
-        out[0] = repeated_lines / lines
-        out[1] = line_chars / chars
-        out[2] = repeated_paragraphs / paragraphs
-        out[3] = paragraph_chars / chars
+            opened = after
+        i = after
+    out[0] = repeated_lines / lines
+    out[1] = line_chars / chars
+    out[2] = text_chars / (chars - newlines) if chars > newlines else 0.0
+    out[3] = repeated_paragraphs / paragraphs if paragraphs else 0.0
+    out[4] = paragraph_chars / chars
 
 
 @njit(nogil=True, cache=True)
@@ -276,7 +286,7 @@ def _measure_all(
         words = raw_words(data, start, stop, table, hashes, lengths)
         for i in range(words):
             sums[i + 1] = sums[i] + lengths[i]
-        stamp = _ngrams(words, hashes, sums, grams, places, where, slots, stamp, chars, out[row, 4:])
+        stamp = _ngrams(words, hashes, sums, grams, places, where, slots, stamp, chars, out[row, 5:])
     return out
 
 

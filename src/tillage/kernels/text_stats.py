@@ -3,7 +3,8 @@
 Words are runs of characters that are not white space, as in Gopher (Rae et al. 2021, arXiv 2112.11446); a
 letter of a script written without spaces (Han, Kana, Thai, Lao, Khmer, Myanmar) is a word of its own.
 Lines are those that hold more than white space. Shares are of characters (code points) unless said
-otherwise, and 0 where there is nothing to divide by.
+otherwise, and 0 where there is nothing to divide by. How words and lines are read follows datatrove 0.10.1,
+by which the published rules are run: what a word of signs alone or the end of a line counts for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tillage.kernels.unicode import (
     class_of,
     class_table,
     decode,
+    sentence_ends,
     width,
 )
 
@@ -33,18 +35,22 @@ STATS: dict[str, tuple[pa.DataType, str]] = {
     "chars": (pa.int64(), "characters (code points)"),
     "bytes": (pa.int64(), "bytes of UTF-8"),
     "words": (pa.int64(), "words"),
-    "mean_word_length": (pa.float64(), "characters a word, over words of spaced scripts; 0 without any"),
+    "proper_words": (pa.int64(), "words that hold more than punctuation and symbols"),
+    "mean_word_length": (
+        pa.float64(),
+        "characters a word, over words of spaced scripts that are not signs alone; 0 without any",
+    ),
     "hash_ratio": (pa.float64(), "'#' characters a word"),
     "ellipsis_ratio": (pa.float64(), "ellipses ('...' or '…') a word"),
     "alpha_words": (pa.float64(), "share of words with at least one letter"),
-    "stop_words": (pa.int64(), "how many of the, be, to, of, and, that, have, with occur"),
+    "stop_words": (pa.int64(), "how many of the, be, to, of, and, that, have, with stand as words"),
     "lines": (pa.int64(), "lines that are not blank"),
     "mean_line_length": (pa.float64(), "characters a line, trimmed"),
     "max_line_length": (pa.int64(), "characters of the longest line, trimmed"),
     "bullet_lines": (pa.float64(), "share of lines that begin with a bullet, '-' or '*'"),
     "ellipsis_lines": (pa.float64(), "share of lines that end with an ellipsis"),
-    "terminal_lines": (pa.float64(), "share of lines that end with terminal punctuation"),
-    "sentences": (pa.int64(), "sentences, counted by terminal punctuation before a space"),
+    "terminal_lines": (pa.float64(), "share of lines whose last character, not trimmed, ends a sentence"),
+    "sentences": (pa.int64(), "sentences by terminal punctuation before a space, initials and titles aside"),
     "braces": (pa.int64(), "'{' and '}'"),
     "lorem_ipsum": (pa.bool_(), "'lorem ipsum' occurs, in any case"),
     "alpha_share": (pa.float64(), "share of letters"),
@@ -56,7 +62,7 @@ STATS: dict[str, tuple[pa.DataType, str]] = {
     "urls": (pa.int64(), "'http://' and 'https://'"),
     "html_tags": (pa.int64(), "HTML or XML tags"),
     "html_share": (pa.float64(), "share of bytes inside tags"),
-    "short_lines": (pa.float64(), "share of lines of at most 30 characters, trimmed"),
+    "short_lines": (pa.float64(), "share of lines of at most 30 characters, not trimmed"),
     "newline_ratio": (pa.float64(), "newlines a word; newlines where there is no word"),
 }
 """Column -> Arrow type and meaning, in the order in which the kernel writes them."""
@@ -65,12 +71,17 @@ _NAMES = tuple(STATS)
 _COUNT = len(_NAMES)
 _SHORT = 30  # characters of a short line in FineWeb (Penedo et al. 2024, arXiv 2406.17557)
 
-# The stop words of Gopher, their ASCII letters packed into an integer.
-_STOP = tuple(
-    int.from_bytes(w.encode(), "big") for w in ("the", "be", "to", "of", "and", "that", "have", "with")
-)
-_S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = _STOP
+
+def _packed(*words: str) -> tuple[int, ...]:
+    """Words of at most four ASCII characters, each as one integer."""
+    return tuple(int.from_bytes(word.encode(), "big") for word in words)
+
+
+# The stop words of Gopher; titles, whose full stop ends no sentence.
+_S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = _packed("the", "be", "to", "of", "and", "that", "have", "with")
+_T0, _T1, _T2, _T3, _T4, _T5 = _packed("Mr", "Mrs", "Ms", "Dr", "St", "Prof")
 _LOREM = np.frombuffer(b"lorem ipsum", np.uint8)
+_ENDS = sentence_ends()
 
 
 @njit(nogil=True, cache=True)
@@ -92,6 +103,11 @@ def _stop_bit(packed: Int) -> int:
     if packed == _S7:
         return 128
     return 0
+
+
+@njit(nogil=True, cache=True)
+def _is_title(packed: Int) -> bool:
+    return packed in (_T0, _T1, _T2, _T3, _T4, _T5)
 
 
 @njit(nogil=True, cache=True)
@@ -120,6 +136,21 @@ def terminal(c: Int) -> Int:
     if c == 0x3002 or c == 0xFF01 or c == 0xFF1F:
         return 2  # 。 ！ ？
     return 0
+
+
+@njit(nogil=True, cache=True)
+def is_quote(c: Int) -> bool:
+    """Quotes that may end a line after, or in place of, its full stop."""
+    return c == 0x22 or c == 0x27 or c == 0x201D
+
+
+@njit(nogil=True, cache=True)
+def ends_sentence(c: Int) -> bool:
+    """Whether `c` is one of the signs that end a sentence in any script."""
+    if c < 0x80:
+        return c == 0x2E or c == 0x21 or c == 0x3F
+    at = np.searchsorted(_ENDS, c)
+    return bool(at < len(_ENDS) and _ENDS[at] == c)
 
 
 @njit(nogil=True, cache=True)
@@ -161,18 +192,19 @@ def _measure(
     lorem: NDArray[np.uint8],
     out: NDArray[np.float64],
 ) -> None:
-    chars = words = spaced_words = spaced_chars = hashes = ellipses = alpha_words = 0
-    stops = packed = run = 0  # stop words seen; letters of the present run, and how many
+    chars = words = proper_words = spaced_words = spaced_chars = hashes = ellipses = alpha_words = 0
+    stops = packed = run = 0  # stop words seen; the present word, if short; letters in a row up to here
     lines = line_chars = longest = bullets = ellipsis_lines = terminal_lines = 0
     short_lines = newlines = 0
     sentences = braces = urls = tags = tag_bytes = 0
     letters = uppers = digits = puncts = symbols = spaces = 0
-    has_lorem = in_word = word_alpha = content = False
+    has_lorem = in_word = word_alpha = word_proper = content = False
     word_chars = dots = ended = 0
     tag_start = -1
     # Of the present line: characters up to the last that is not white space, counted from the first.
-    in_line = line_length = line_end = 0
+    in_line = line_length = line_end = line_begin = 0
     last = 0  # the last character that was not white space
+    tail = 0  # the last character
     last_dots = 0  # dots in a row up to it
 
     i = start
@@ -187,15 +219,16 @@ def _measure(
             chars += size
             letters += size
             run += size
-            if run <= 4:
+            if word_chars + size <= 4:
                 for k in range(i, end):
-                    packed = packed << 8 | np.int64(data[k]) | 0x20
+                    packed = packed << 8 | np.int64(data[k])
             if not has_lorem and size >= 5:
                 has_lorem = _starts_with_folded(data, end - 5, stop, lorem)
             if in_word and word_chars == 0:
                 words += 1
+                proper_words += 1
                 alpha_words += 1
-            in_word = word_alpha = True
+            in_word = word_alpha = word_proper = True
             word_chars += size
             if ended == 2 and content:
                 sentences += 1
@@ -204,7 +237,7 @@ def _measure(
             in_line = 1
             line_length += size
             line_end = line_length
-            last = np.int64(data[end - 1])
+            last = tail = np.int64(data[end - 1])
             i = end
         # A newline after the end closes the last word, line and sentence.
         c = 10
@@ -217,13 +250,18 @@ def _measure(
             chars += 1
         bits = class_of(c, table)
 
-        if run > 0 and not bits & (LETTER | DIGIT | MARK):
-            if run <= 4:
-                stops |= _stop_bit(packed)
-            packed = run = 0
-        elif bits & (LETTER | DIGIT | MARK):
-            run = 5  # not an English word
-            packed = 0
+        mark = terminal(c)
+        # The full stop of an initial or of a title ends no sentence.
+        if (
+            c == 0x2E
+            and run > 0
+            and ((run == 1 and class_of(last, table) & UPPER) or (word_chars <= 4 and _is_title(packed)))
+        ):
+            mark = -1
+        if bits & LETTER:
+            run += 1
+        elif not bits & MARK:
+            run = 0
 
         if c == 0x2E:
             dots += 1
@@ -264,14 +302,18 @@ def _measure(
                 spaces += 1
             if in_word:
                 words += 1
-                if word_chars > 0:
+                proper_words += word_proper
+                if word_chars > 0 and word_proper:
                     spaced_words += 1
                     spaced_chars += word_chars
+                    if word_chars <= 4:
+                        stops |= _stop_bit(packed)
                 if word_alpha:
                     alpha_words += 1
-                in_word = word_alpha = False
-                word_chars = 0
-            if ended > 0:
+                in_word = word_alpha = word_proper = False
+                word_chars = packed = 0
+            # A quote that ends a line ends a sentence too, as C4 reads lines.
+            if ended > 0 or (c == 10 and (terminal(last) > 0 or is_quote(last))):
                 if content:
                     sentences += 1
                 ended = 0
@@ -283,15 +325,15 @@ def _measure(
                     newlines += 1
                 if in_line:
                     lines += 1
-                    if line_end <= _SHORT:
+                    if chars - (i < stop) - line_begin <= _SHORT:
                         short_lines += 1
                     line_chars += line_end
                     longest = max(longest, line_end)
                     if last == 0x2026 or last_dots >= 3:
                         ellipsis_lines += 1
-                    if terminal(last) > 0 or last == 0x22 or last == 0x201D:
-                        terminal_lines += 1
+                    terminal_lines += ends_sentence(tail)
                 in_line = line_length = line_end = 0
+                line_begin = chars
         else:
             if bits & LETTER:
                 letters += 1
@@ -306,27 +348,34 @@ def _measure(
             if bits & SOLO:
                 if in_word:
                     words += 1
-                    if word_chars > 0:
+                    proper_words += word_proper
+                    if word_chars > 0 and word_proper:
                         spaced_words += 1
                         spaced_chars += word_chars
+                        if word_chars <= 4:
+                            stops |= _stop_bit(packed)
                     if word_alpha:
                         alpha_words += 1
                 # Marks and punctuation that follow belong to it: the word stays open, without a length.
-                in_word = word_alpha = True
-                word_chars = 0
+                in_word = word_alpha = word_proper = True
+                word_chars = packed = 0
             elif not (bits & (MARK | PUNCT) and in_word and word_chars == 0):
                 if in_word and word_chars == 0:
                     words += 1
+                    proper_words += 1
                     alpha_words += 1
-                    word_alpha = False
+                    word_alpha = word_proper = False
                 in_word = True
+                if word_chars < 4:
+                    packed = packed << 8 | (c if c < 0x80 else 0xFF)
                 word_chars += 1
                 if bits & LETTER:
                     word_alpha = True
-            mark = terminal(c)
+                if not bits & (PUNCT | SYMBOL) and bits:
+                    word_proper = True
             if mark > 0:
                 ended = max(ended, mark)
-            elif not closes(c):
+            elif mark == 0 and not closes(c):
                 if ended == 2 and content:
                     sentences += 1
                     content = False
@@ -340,6 +389,7 @@ def _measure(
             line_end = line_length
             last = c
             last_dots = dots
+        tail = c
         i += step
     if content:
         sentences += 1
@@ -347,36 +397,37 @@ def _measure(
     out[0] = chars
     out[1] = stop - start
     out[2] = words
-    out[3] = spaced_chars / spaced_words if spaced_words else 0.0
-    out[4] = hashes / words if words else 0.0
-    out[5] = ellipses / words if words else 0.0
-    out[6] = alpha_words / words if words else 0.0
+    out[3] = proper_words
+    out[4] = spaced_chars / spaced_words if spaced_words else 0.0
+    out[5] = hashes / words if words else 0.0
+    out[6] = ellipses / words if words else 0.0
+    out[7] = alpha_words / words if words else 0.0
     bit = stops
     count = 0
     while bit:
         count += bit & 1
         bit >>= 1
-    out[7] = count
-    out[8] = lines
-    out[9] = line_chars / lines if lines else 0.0
-    out[10] = longest
-    out[11] = bullets / lines if lines else 0.0
-    out[12] = ellipsis_lines / lines if lines else 0.0
-    out[13] = terminal_lines / lines if lines else 0.0
-    out[14] = sentences
-    out[15] = braces
-    out[16] = has_lorem
-    out[17] = letters / chars if chars else 0.0
-    out[18] = uppers / letters if letters else 0.0
-    out[19] = digits / chars if chars else 0.0
-    out[20] = puncts / chars if chars else 0.0
-    out[21] = symbols / chars if chars else 0.0
-    out[22] = spaces / chars if chars else 0.0
-    out[23] = urls
-    out[24] = tags
-    out[25] = tag_bytes / (stop - start) if stop > start else 0.0
-    out[26] = short_lines / lines if lines else 0.0
-    out[27] = newlines / words if words else newlines
+    out[8] = count
+    out[9] = lines
+    out[10] = line_chars / lines if lines else 0.0
+    out[11] = longest
+    out[12] = bullets / lines if lines else 0.0
+    out[13] = ellipsis_lines / lines if lines else 0.0
+    out[14] = terminal_lines / lines if lines else 0.0
+    out[15] = sentences
+    out[16] = braces
+    out[17] = has_lorem
+    out[18] = letters / chars if chars else 0.0
+    out[19] = uppers / letters if letters else 0.0
+    out[20] = digits / chars if chars else 0.0
+    out[21] = puncts / chars if chars else 0.0
+    out[22] = symbols / chars if chars else 0.0
+    out[23] = spaces / chars if chars else 0.0
+    out[24] = urls
+    out[25] = tags
+    out[26] = tag_bytes / (stop - start) if stop > start else 0.0
+    out[27] = short_lines / lines if lines else 0.0
+    out[28] = newlines / words if words else newlines
 
 
 @njit(nogil=True, cache=True)

@@ -20,6 +20,7 @@ _SOURCE = "Raffel et al. 2020, arXiv 1910.10683, section 2.2"
 class C4Lines(Map):
     """Drop lines that are short, end without punctuation, or speak of JavaScript, cookies or terms of use."""
 
+    version = 2
     source = _SOURCE
 
     min_words: int = Field(default=5, ge=0, description="fewest words of a line")
@@ -50,6 +51,7 @@ class C4Lines(Map):
 class C4Quality(Filter):
     """Drop pages with few sentences, curly braces or 'lorem ipsum'."""
 
+    version = 2
     source = _SOURCE
 
     min_sentences: int = Field(default=3, ge=0, description="fewest sentences")

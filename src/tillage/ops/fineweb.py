@@ -15,8 +15,11 @@ class FinewebQuality(Filter):
     """Drop documents of lists and menus: short, repeated lines with little punctuation at their ends.
 
     Defaults are those of the published pipeline (datatrove 0.10.1), where the paper's bound of 0.1 for
-    repeated lines is 0.01. Lines are trimmed, and blank ones do not count.
+    repeated lines is 0.01. Blank lines do not count; others are read as they stand, so that one which ends in
+    a space or in "\\r" ends without punctuation: `unicode_normalise` belongs before this step.
     """
+
+    version = 2
 
     source = "Penedo et al. 2024 (FineWeb), arXiv 2406.17557, section 3.4; bounds of datatrove 0.10.1"
 
@@ -32,12 +35,14 @@ class FinewebQuality(Filter):
     max_newline_ratio: float = Field(default=0.3, ge=0, description="most newlines a word")
 
     def requires(self) -> tuple[Annotate, ...]:
-        return (TextStats(measures=("terminal_lines", "short_lines", "dup_line_chars", "newline_ratio")),)
+        return (
+            TextStats(measures=("terminal_lines", "short_lines", "dup_text_line_chars", "newline_ratio")),
+        )
 
     def reasons(self) -> dict[str, Expression]:
         return {
             "few_terminal_lines": below("terminal_lines", self.min_terminal_lines),
             "short_lines": above("short_lines", self.max_short_lines),
-            "dup_line_chars": above("dup_line_chars", self.max_dup_line_chars),
+            "dup_line_chars": above("dup_text_line_chars", self.max_dup_line_chars),
             "list": above("newline_ratio", self.max_newline_ratio),
         }

@@ -13,12 +13,16 @@ from tillage.ops.udf import above, below
 
 @operator
 class GopherQuality(Filter):
-    """Drop documents outside the quality bounds of Gopher: length, words, symbols, bullets, stop words."""
+    """Drop documents outside the quality bounds of Gopher: length, words, symbols, bullets, stop words.
 
-    source = "Rae et al. 2021, arXiv 2112.11446, appendix A.1"
+    Words of signs alone count as words, but not toward the length of the document or of its words.
+    """
 
-    min_words: int = Field(default=50, ge=0, description="fewest words")
-    max_words: int = Field(default=100_000, ge=1, description="most words")
+    version = 2
+    source = "Rae et al. 2021, arXiv 2112.11446, appendix A.1; words as in datatrove 0.10.1"
+
+    min_words: int = Field(default=50, ge=0, description="fewest words that are not signs alone")
+    max_words: int = Field(default=100_000, ge=1, description="most words that are not signs alone")
     min_mean_word_length: float = Field(default=3.0, ge=0, description="lower bound of characters a word")
     max_mean_word_length: float = Field(default=10.0, gt=0, description="upper bound of characters a word")
     max_symbol_ratio: float = Field(
@@ -39,7 +43,7 @@ class GopherQuality(Filter):
         return (
             TextStats(
                 measures=(
-                    "words",
+                    "proper_words",
                     "mean_word_length",
                     "hash_ratio",
                     "ellipsis_ratio",
@@ -53,8 +57,8 @@ class GopherQuality(Filter):
 
     def reasons(self) -> dict[str, Expression]:
         return {
-            "too_few_words": below("words", self.min_words),
-            "too_many_words": above("words", self.max_words),
+            "too_few_words": below("proper_words", self.min_words),
+            "too_many_words": above("proper_words", self.max_words),
             # 0 means that there is no word of a spaced script, so the bound says nothing.
             "short_words": above("mean_word_length", 0)
             & below("mean_word_length", self.min_mean_word_length),
@@ -70,9 +74,13 @@ class GopherQuality(Filter):
 
 @operator
 class GopherRepetition(Filter):
-    """Drop documents that repeat lines, paragraphs or word n-grams more than Gopher allows."""
+    """Drop documents that repeat lines, paragraphs or word n-grams more than Gopher allows.
 
-    source = "Rae et al. 2021, arXiv 2112.11446, table A1"
+    Lines are compared as they stand: where they end in "\\r\\n", `unicode_normalise` belongs before.
+    """
+
+    version = 2
+    source = "Rae et al. 2021, arXiv 2112.11446, table A1; lines as in datatrove 0.10.1"
 
     max_dup_lines: float = Field(default=0.30, ge=0, description="largest share of repeated lines")
     max_dup_paragraphs: float = Field(default=0.30, ge=0, description="largest share of repeated paragraphs")
@@ -92,7 +100,7 @@ class GopherRepetition(Filter):
     )
 
     def requires(self) -> tuple[Annotate, ...]:
-        return (TextStats(measures=tuple(REPETITION)),)
+        return (TextStats(measures=tuple(name for name in REPETITION if name != "dup_text_line_chars")),)
 
     def reasons(self) -> dict[str, Expression]:
         bounds = {

@@ -23,7 +23,7 @@ MEASURES = {**STATS, **REPETITION}
 class TextStats(Annotate):
     """Measure words, lines, symbols, character classes and repetition of each text in compiled passes."""
 
-    version = 2
+    version = 3
     source = "Rae et al. 2021 (Gopher), arXiv 2112.11446, table A1; Raffel et al. 2020 (C4), arXiv 1910.10683"
 
     measures: tuple[str, ...] = Field(
