@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data.compiling import first_compilation
-from bench.data.corpus import assemble
+from bench.data.corpus import Corpus, assemble
 from bench.data.table import section
 from bench.data.work import measure_work
 from bench.data.works import WORKS
@@ -43,21 +43,25 @@ def main(argv: list[str]) -> int:
     if args.data is not None and not args.data.is_dir():
         parser.error(f"--data is not a folder: {args.data}")
     CACHE.mkdir(parents=True, exist_ok=True)
-    large = assemble(args.data, args.mb, SEED, CACHE)
-    small = assemble(args.data, min(args.slice, args.mb), SEED, CACHE)
+
+    def draw(mb: float) -> Corpus:
+        return assemble(args.data, mb, SEED, CACHE)
+
+    large = draw(args.mb)
     scratch = CACHE / "scratch"
     compiled = first_compilation(CACHE, SEED)
+    print(f"== first compilation: {compiled['compiling_s']:.1f} s, once a machine", file=sys.stderr)
     print(f"== {machine()}; {large.mb:.0f} MB, {large.documents} documents", file=sys.stderr)
     answer: dict[str, Any] = {
         "machine": machine(),
         "versions": versions("tillage", "daft", "numba", "pyarrow"),
-        "corpus": {"mb": round(large.mb, 1), "slice_mb": round(small.mb, 1), "documents": large.documents,
+        "corpus": {"mb": round(large.mb, 1), "documents": large.documents,
                    "kinds": large.kinds},
         "compilation": compiled,
         "works": {},
     }  # fmt: skip
     for name in names:
-        result = measure_work(WORKS[name], large, small, args.repeat, scratch)
+        result = measure_work(WORKS[name], draw, args.mb, args.slice, args.repeat, scratch)
         answer["works"][name] = result
         if not args.no_page:
             about = {key: value for key, value in answer.items() if key != "works"}

