@@ -97,7 +97,8 @@ def dropped_rightly(corpus: Corpus, kept: set[str], seed: int = 20) -> float:
     for id, text in known:
         grams = hashed_shingles(text)
         first = _prefix(grams)
-        near = {row for gram in first[np.isin(first, keys)].tolist() for row in holders[gram]}
+        held = keys[np.minimum(np.searchsorted(keys, first), len(keys) - 1)] == first if len(keys) else []
+        near = {row for gram in first[held].tolist() for row in holders[gram]}
         for other in near - found - {id}:
             both = len(np.intersect1d(grams, sets[other], assume_unique=True))
             if both >= THRESHOLD * (len(grams) + len(sets[other]) - both):

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tillage.kernels.substring import Candidates, anchors, cover, without_spans
+from tillage.kernels.substring import Candidates, anchors, later_copies, without_spans
 from tillage.kernels.words import raw_words
 
 WORDS = st.lists(st.sampled_from(["a", "b", "é", "🌾", "中", "ไ"]), max_size=40)
@@ -44,12 +44,33 @@ def test_no_repeated_window_is_missed_and_hashes_are_of_what_windows_hold(texts,
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sets(st.integers(0, 40)), st.integers(1, 6))
-def test_cover(starts, length):
-    spans = cover(np.array(sorted(starts), np.int64), length).reshape(-1, 2).tolist()
-    covered = {i for a, b in spans for i in range(a, b)}
-    assert covered == {i + k for i in starts for k in range(length)}
-    assert all(b < c for (_, b), (c, _) in pairwise(spans))
+@given(
+    st.lists(st.dictionaries(st.integers(0, 30), st.sampled_from([0, 1, 2, 65, 129, 2**63])), max_size=6),
+    st.integers(1, 6),
+    st.randoms(use_true_random=False),
+)
+def test_spans_are_the_windows_that_stood_earlier(rows, length, draw):
+    order = list(range(len(rows)))
+    draw.shuffle(order)
+    pairs = [pair for row in rows for pair in sorted(row.items())]
+    ends, spans, counts = later_copies(
+        np.array(order, np.int64),
+        np.cumsum([0, *map(len, rows)]),
+        np.array([key for _, key in pairs], np.uint64),
+        np.array([place for place, _ in pairs], np.int32),
+        length,
+    )
+    seen = set()
+    for k, row in enumerate(order):
+        covered = set()
+        for place, key in sorted(rows[row].items()):
+            if key in seen:
+                covered |= set(range(place, place + length))
+            seen.add(key)
+        here = spans[ends[k] : ends[k + 1]].reshape(-1, 2).tolist()
+        assert {i for a, b in here for i in range(a, b)} == covered
+        assert counts[k] == len(covered)
+        assert all(b < c for (_, b), (c, _) in pairwise(here))
 
 
 @settings(max_examples=80, deadline=None)

@@ -174,18 +174,61 @@ class Candidates:
 
 
 @njit(nogil=True, cache=True)
-def cover(starts: NDArray[np.int64], length: Int) -> NDArray[np.int64]:
-    """Windows of `length` words from `starts` (ascending) on, as spans [first, end): two numbers each."""
-    out = np.empty(2 * len(starts), np.int64)
-    count = 0
-    for start in starts:
-        if count and start <= out[count - 1]:
-            out[count - 1] = start + length
-        else:
-            out[count] = start
-            out[count + 1] = start + length
-            count += 2
-    return out[:count]
+def later_copies(
+    rows: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    hashes: NDArray[np.uint64],
+    places: NDArray[np.int32],
+    length: Int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The words of each row in windows that stand in an earlier row, or earlier in the row itself.
+
+    Args:
+        rows: all rows, the one whose windows always stay first.
+        offsets, hashes, places: the windows of each row, as `Candidates.windows` gives them.
+        length: words of a window.
+
+    Returns:
+        For each of `rows` in that order: offsets, shape (rows + 1,), into spans of words [first, end), two
+        numbers each; the spans, ascending and apart from each other; and how many words they hold.
+    """
+    size = 64
+    while size < 2 * len(hashes):
+        size *= 2
+    mask = U(size - 1)
+    keys = np.zeros(size, np.uint64)
+    zero = False  # whether the hash 0, which marks a free slot, was met
+    ends = np.zeros(len(rows) + 1, np.int64)
+    counts = np.zeros(len(rows), np.int64)
+    spans = np.empty(1024, np.int64)
+    total = 0
+    for k in range(len(rows)):
+        begin = total
+        for i in range(offsets[rows[k]], offsets[rows[k] + 1]):
+            key = hashes[i]
+            if key == 0:
+                again, zero = zero, True
+            else:
+                at = np.int64(key & mask)
+                while keys[at] != 0 and keys[at] != key:
+                    at = np.int64(U(at + 1) & mask)
+                again = keys[at] == key
+                keys[at] = key
+            if not again:
+                continue
+            start = np.int64(places[i])
+            if total > begin and start <= spans[total - 1]:
+                spans[total - 1] = start + length
+                continue
+            if total == len(spans):
+                spans = np.concatenate((spans, np.empty_like(spans)))
+            spans[total] = start
+            spans[total + 1] = start + length
+            total += 2
+        for s in range(begin, total, 2):
+            counts[k] += spans[s + 1] - spans[s]
+        ends[k + 1] = total
+    return ends, spans[:total], counts
 
 
 @njit(nogil=True, cache=True)
@@ -205,8 +248,12 @@ def _cut(
         begin = at
         word = -1
         open_word = solo = False
-        i = offsets[row]
-        while valid[row] and i < offsets[row + 1]:
+        i, stop = offsets[row], offsets[row + 1]
+        while valid[row] and i < stop:
+            if span >= last:  # nothing more to cut
+                out[at : at + stop - i] = data[i:stop]
+                at += stop - i
+                break
             # Words begin as in `raw_words`; a word goes with the white space after it.
             c = np.int64(data[i])
             step = 1
@@ -224,7 +271,9 @@ def _cut(
                 solo = solo or bool(bits & SOLO)
             while span < last and word >= spans[span + 1]:
                 span += 2
-            if span >= last or word < spans[span]:
+            if span >= last:
+                continue
+            if word < spans[span]:
                 for k in range(i, i + step):
                     out[at] = data[k]
                     at += 1

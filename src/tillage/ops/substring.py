@@ -15,7 +15,7 @@ from pydantic import Field
 
 from tillage.core.errors import UserError
 from tillage.kernels.arrow import buffers, validity
-from tillage.kernels.substring import Candidates, anchors, cover, without_spans
+from tillage.kernels.substring import Candidates, anchors, later_copies, without_spans
 from tillage.ops.base import Decisions, operator, settled
 from tillage.ops.dedup import Keeps
 from tillage.ops.index import KEEP, ordered
@@ -61,7 +61,7 @@ class SubstringDedup(Keeps):
         names = ["id", "source", "line", *([self.keep_key] if self.keep_key else []), "text"]
         rows: list[pa.Table] = []
         hashes, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
-        owners = [np.zeros(0, np.int32)]
+        sizes = [np.zeros(1, np.int64)]
         held = 0
         for batch in frame.select(*names).to_arrow_iter():
             ends, found, starts, words = candidates.windows(batch.column("text"))
@@ -74,39 +74,24 @@ class SubstringDedup(Keeps):
             rows.append(table.append_column("_row", pa.array(np.arange(held, held + len(some)))))
             hashes.append(found)
             places.append(starts.astype(np.int32))
-            owners.append(np.repeat(np.arange(held, held + len(some), dtype=np.int32), np.diff(ends)[some]))
+            sizes.append(np.diff(ends)[some])
             held += len(some)
         if not rows:
-            _write(artifact, pa.array([], pa.large_string()), [], [], [])
+            empty = np.zeros(0, np.int64)
+            _write(artifact, pa.array([], pa.large_string()), empty, empty, np.zeros(1, np.int64), empty)
             return
         table = ordered(pa.concat_tables(rows))
-        rank = np.empty(held, np.int32)
-        rank[table.column("_row").to_numpy()] = np.arange(held, dtype=np.int32)
-        ranks = rank[np.concatenate(owners)]
-        self._decide(artifact, table, ranks, np.concatenate(hashes), np.concatenate(places))
-
-    def _decide(
-        self,
-        artifact: Path,
-        table: pa.Table,
-        ranks: NDArray[np.int32],
-        hashes: NDArray[np.uint64],
-        places: NDArray[np.int32],
-    ) -> None:
-        order = np.lexsort((places, ranks, hashes))
-        again = np.zeros(len(order), np.bool_)
-        again[1:] = hashes[order[1:]] == hashes[order[:-1]]
-        copies = order[again]
-        copies = copies[np.lexsort((places[copies], ranks[copies]))]
-        some, begins = np.unique(ranks[copies], return_index=True)
-        starts = places[copies].astype(np.int64)
-        stops = [*begins[1:].tolist(), len(copies)]
-        spans = [cover(starts[a:b], self.length) for a, b in zip(begins.tolist(), stops, strict=True)]
-        counts = np.array([int((s[1::2] - s[::2]).sum()) for s in spans], np.int64)
+        order = table.column("_row").to_numpy()
+        offsets = np.cumsum(np.concatenate(sizes))
+        ends, spans, counts = later_copies(
+            order, offsets, np.concatenate(hashes), np.concatenate(places), self.length
+        )
+        some = np.flatnonzero(counts)
         chosen = table.take(pa.array(some))
-        words = chosen.column("_words").to_numpy()
+        shares = counts[some] / chosen.column("_words").to_numpy()
         ids = chosen.column("id").combine_chunks().cast(pa.large_string())
-        _write(artifact, ids, counts, counts / np.maximum(words, 1), [s.tobytes() for s in spans])
+        # Rows without spans take none of them, so the offsets of the others still fit.
+        _write(artifact, ids, counts[some], shares, np.append(ends[some], ends[-1]), spans)
 
     def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
         if artifact is None:
@@ -151,9 +136,17 @@ def _repeated(keys: DataFrame, most: int) -> NDArray[np.uint64]:
     return np.sort(np.concatenate(found))
 
 
-def _write(artifact: Path, ids: pa.Array, counts: object, shares: object, spans: list[bytes]) -> None:
+def _write(
+    artifact: Path,
+    ids: pa.Array,
+    counts: NDArray[np.int64],
+    shares: NDArray[np.float64] | NDArray[np.int64],
+    ends: NDArray[np.int64],
+    spans: NDArray[np.int64],
+) -> None:
     columns = [ids, pa.array(counts, pa.int64()), pa.array(shares, pa.float64())]
-    columns.append(pa.array(spans, pa.large_binary()))
+    held = [None, pa.py_buffer(ends * 8), pa.py_buffer(np.ascontiguousarray(spans))]
+    columns.append(pa.Array.from_buffers(pa.large_binary(), len(ids), held))
     Decisions.write(artifact, pa.table(columns, names=["id", _COUNT, _SHARE, "_spans"]))
 
 
