@@ -46,7 +46,7 @@ def _has_phrase(
 @njit(nogil=True, cache=True)
 def _ends_line(c: Int) -> bool:
     """What `str.splitlines` splits at: C4 and the pipelines after it read lines so."""
-    return 0x0A <= c <= 0x0D or 0x1C <= c <= 0x1E or c == 0x85 or c == 0x2028 or c == 0x2029
+    return bool(0x0A <= c <= 0x0D or 0x1C <= c <= 0x1E or c == 0x85 or c == 0x2028 or c == 0x2029)
 
 
 @njit(nogil=True, cache=True)
