@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tillage.core.errors import UserError
 from tillage.core.workspace import write_atomic
+from tillage.data.remote import find, is_url, open_input, size
 
 CHUNK = 8 << 20
 SPLIT = 16 << 20
@@ -61,14 +62,28 @@ class InputFile:
 
 
 def resolve(patterns: list[str], suffixes: tuple[str, ...], where: str) -> tuple[str, list[str]]:
-    """The root and the sorted files of glob patterns, folders (searched through) and files.
+    """The root and the sorted files of glob patterns, folders (searched through) and files, by path or URL.
 
     Raises:
-        UserError: a pattern matches no file.
+        UserError: a pattern matches no file, or paths and URLs are mixed.
     """
     found: set[str] = set()
     roots: list[str] = []
+    if len({is_url(pattern) for pattern in patterns}) > 1:
+        raise UserError(
+            "local paths and URLs in one source",
+            where=where,
+            got=", ".join(patterns),
+            hint="make a source of each",
+        )
     for pattern in patterns:
+        if is_url(pattern):
+            root, matches = find(pattern, suffixes)
+            found.update(matches)
+            roots.append(root)
+            if not matches:
+                raise _no_match(where, pattern, suffixes)
+            continue
         path = os.path.abspath(os.path.expanduser(pattern))
         if os.path.isdir(path):
             matches = [p for s in suffixes for p in glob.glob(f"{glob.escape(path)}/**/*{s}", recursive=True)]
@@ -81,14 +96,18 @@ def resolve(patterns: list[str], suffixes: tuple[str, ...], where: str) -> tuple
             roots.append(os.path.dirname(path))
         matches = [match for match in matches if os.path.isfile(match)]
         if not matches:
-            raise UserError(
-                "no input file matches",
-                where=where,
-                got=pattern,
-                expected="a file, a folder or a glob with files " + ", ".join(f"*{s}" for s in suffixes),
-            )
+            raise _no_match(where, pattern, suffixes)
         found.update(matches)
     return os.path.commonpath(roots), sorted(found)
+
+
+def _no_match(where: str, pattern: str, suffixes: tuple[str, ...]) -> UserError:
+    return UserError(
+        "no input file matches",
+        where=where,
+        got=pattern,
+        expected="a file, a folder or a glob with files " + ", ".join(f"*{s}" for s in suffixes),
+    )
 
 
 def _fixed(pattern: str) -> str:
@@ -101,7 +120,8 @@ def _fixed(pattern: str) -> str:
 class Inventory:
     """Reads each file once to learn its digest and where it may be cut; remembers both between runs.
 
-    `cache` is a JSON file; an entry holds while path, size and time of change are the same.
+    `cache` is a JSON file; an entry holds while path, size and time of change are the same. Files of URLs, of
+    which no time of change is known, are read anew each time.
     """
 
     def __init__(self, cache: Path | None = None) -> None:
@@ -115,26 +135,26 @@ class Inventory:
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             looked = list(pool.map(lambda file: self._one(*file), files))
         if self.cache is not None:
-            fresh = {f.path: [f.size, f.mtime_ns, f.digest, f.cuts] for f in looked}
+            fresh = {f.path: [f.size, f.mtime_ns, f.digest, f.cuts] for f in looked if not is_url(f.path)}
             write_atomic(self.cache, json.dumps({**self._known, **fresh}))
         return looked
 
     def _one(self, source: int, path: str, name: str, split: bool) -> InputFile:
-        stat = stat_or_error(path)
+        version = size_and_time(path)
         known = self._known.get(path)
-        if known is not None and known[:2] == [stat.st_size, stat.st_mtime_ns] and (not split or known[3]):
+        if known is not None and known[:2] == [*version] and (not split or known[3]):
             digest, cuts = str(known[2]), known[3] if split else ()
         else:
             digest, cuts = _scan(path, split)
         pairs = tuple((int(a), int(b)) for a, b in cuts)  # type: ignore[attr-defined]
-        return InputFile(source, path, name, stat.st_size, stat.st_mtime_ns, digest, pairs)
+        return InputFile(source, path, name, *version, digest, pairs)
 
 
 def _scan(path: str, split: bool) -> tuple[str, list[tuple[int, int]]]:
     digest = hashlib.blake2b(digest_size=16)
     cuts, offset, line = [(0, 1)], 0, 1
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_input(path) as file:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
                 if split:
@@ -144,29 +164,40 @@ def _scan(path: str, split: bool) -> tuple[str, list[tuple[int, int]]]:
                     line += chunk.count(b"\n")
                 offset += len(chunk)
     except OSError as error:
-        raise UserError("cannot read an input file", where=path, got=error.strerror) from error
+        raise UserError("cannot read an input file", where=path, got=error.strerror or error) from error
     if len(cuts) > 1 and cuts[-1][0] >= offset:
         cuts.pop()
     return digest.hexdigest(), cuts if split else []
 
 
-def stat_or_error(path: str) -> os.stat_result:
+def size_and_time(path: str) -> tuple[int, int]:
+    """Bytes and time of change (ns; 0 for a URL) of an input file.
+
+    Raises:
+        UserError: it cannot be found.
+    """
     try:
-        return os.stat(path)
+        if is_url(path):
+            return size(path), 0
+        stat = os.stat(path)
     except OSError as error:
         raise UserError(
-            "an input file vanished", where=path, got=error.strerror, hint="put it back and run again"
+            "an input file vanished",
+            where=path,
+            got=error.strerror or error,
+            hint="put it back and run again",
         ) from error
+    return stat.st_size, stat.st_mtime_ns
 
 
 def check_unchanged(part: Part) -> None:
     """`UserError` naming the file if it is not the one that the run was planned with."""
-    stat = stat_or_error(part.path)
-    if (stat.st_size, stat.st_mtime_ns) != (part.size, part.mtime_ns):
+    version = size_and_time(part.path)
+    if version != (part.size, part.mtime_ns):
         raise UserError(
             "an input file changed while the run was using it",
             where=part.path,
-            got=f"{stat.st_size} bytes",
+            got=f"{version[0]} bytes",
             expected=f"{part.size} bytes as when the run was planned",
             hint="run again: the new content makes a new run",
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tillage.core.errors import UserError, nearest
 from tillage.data.files import InputFile, Part, resolve
 from tillage.data.jsonl import take
+from tillage.data.remote import is_url, open_input
 from tillage.data.rows import BadRow, RowBuilder
 from tillage.data.sources import Csv, Jsonl, Parquet, Source, sources
 
@@ -107,7 +108,7 @@ def split_of(path: str) -> str | None:
 def _arrow(path: str) -> Iterator[pa.RecordBatch]:
     """The batches of an Arrow file: a stream, as `save_to_disk` writes, or the format for random access."""
     try:
-        with pa.memory_map(path) as source:
+        with pa.PythonFile(open_input(path)) if is_url(path) else pa.memory_map(path) as source:
             if source.read(6) == b"ARROW1":
                 source.seek(0)
                 file = pa.ipc.open_file(source)

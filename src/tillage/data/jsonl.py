@@ -15,6 +15,7 @@ import pyarrow.json as pj
 import zstandard
 
 from tillage.data.chat import MESSAGES, ChatForm, render, to_messages
+from tillage.data.remote import open_input
 from tillage.data.rows import (
     EXCERPT,
     KEY,
@@ -267,7 +268,7 @@ def _record(raw: bytes) -> dict[str, object]:
 
 def head(path: str) -> list[dict[str, object]]:
     """The sound records among the first 100 lines (of the first 256 KiB) of a plain, .gz or .zst file."""
-    with open(path, "rb", buffering=0) as file:
+    with open_input(path) as file:
         chunks = (file.read(_HEAD_BYTES),) if not path.endswith((".gz", ".zst")) else decompressed(file, path)
         first = next(iter(chunks), b"")
     if isinstance(first, Fault):

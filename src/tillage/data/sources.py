@@ -22,6 +22,7 @@ from tillage.data import jsonl
 from tillage.data.chat import MESSAGES, MESSAGES_TYPE, ChatForm
 from tillage.data.files import InputFile, Part, resolve
 from tillage.data.jsonl import Columns, Fault, take
+from tillage.data.remote import is_url, open_input
 from tillage.data.rows import ARROW, KEY, BadRow, FieldType, RowBuilder, excerpt
 from tillage.data.schema import BASE
 
@@ -36,7 +37,7 @@ Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1
 
 
 class Source(Spec):
-    """Files of one kind. `path`: a file, a folder, a glob, or a list of them.
+    """Files of one kind. `path`: a file, a folder, a glob, or a list of them; or such URLs as `s3://bucket/*`.
 
     Rows get `domain` (a constant) or the value of `domain_field`; `id_field` is kept as the column `key`;
     `fields` are carried along as extra columns. With `chat` a record in a layout of chats becomes `messages`,
@@ -129,7 +130,7 @@ class Jsonl(Source):
         return jsonl.head(path)
 
     def read(self, part: Part, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
-        with open(part.path, "rb", buffering=0) as file:
+        with open_input(part.path) as file:
             if self.may_split(part.path):
                 chunks = _range(file, part.start, part.stop)
             else:
@@ -160,7 +161,7 @@ class Text(Source):
         try:
             if part.size > want.max_bytes:
                 raise BadRow("too_long", f"a file of {part.size} bytes, the limit is {want.max_bytes}")
-            with open(part.path, "rb") as file:
+            with open_input(part.path) as file:
                 raw = file.read()
             try:
                 text = raw.decode("utf-8-sig")
@@ -220,7 +221,7 @@ class Csv(Source):
     def read(self, part: Part, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows, want = RowBuilder(part.name, columns), self.columns()
         csv.field_size_limit(sys.maxsize)
-        with open(part.path, "rb", buffering=0) as file:
+        with open_input(part.path) as file:
             lines = _Lines(jsonl.blocks(jsonl.decompressed(file, part.path), want.max_bytes))
             reader = csv.reader(lines, delimiter=self.delimiter, strict=True)
             header: list[str] | None = None
@@ -328,6 +329,11 @@ def _newlines(block: bytes) -> list[bytes]:
     return lines if lines[-1] else lines[:-1]
 
 
+def parquet_file(path: str) -> pq.ParquetFile:
+    """A Parquet file by path or URL; local ones are left to Arrow, which reads them faster."""
+    return pq.ParquetFile(open_input(path) if is_url(path) else path)
+
+
 @sources.register
 class Parquet(Source):
     """Parquet files; columns by name."""
@@ -336,7 +342,7 @@ class Parquet(Source):
 
     def parts(self, file: InputFile) -> list[Part]:
         try:
-            with pq.ParquetFile(file.path) as parquet:
+            with parquet_file(file.path) as parquet:
                 schema, meta = parquet.schema_arrow, parquet.metadata
                 groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
                 sizes = [(group.num_rows, group.total_byte_size) for group in groups]
@@ -378,7 +384,7 @@ class Parquet(Source):
         want = self.columns()
         names = {n for n in (want.text, want.domain_field, want.id_field, *self.fields) if n is not None}
         number = part.first
-        with pq.ParquetFile(part.path) as parquet:
+        with parquet_file(part.path) as parquet:
             batches = parquet.iter_batches(
                 4096,
                 row_groups=list(range(part.start, part.stop)),

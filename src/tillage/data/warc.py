@@ -20,6 +20,7 @@ from warcio.exceptions import ArchiveLoadFailed
 from tillage.data import jsonl
 from tillage.data.files import Part
 from tillage.data.jsonl import Columns, Fault, take
+from tillage.data.remote import open_input
 from tillage.data.rows import BadRow, RowBuilder
 from tillage.data.sources import Source, sources
 
@@ -54,7 +55,7 @@ class Warc(Source):
     def read(self, part: Part, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows, want = RowBuilder(part.name, columns), self.columns()
         number = 0
-        with open(part.path, "rb", buffering=0) as file:
+        with open_input(part.path) as file:
             chunks = _Chunks(jsonl.decompressed(file, part.path))
             try:
                 for record in ArchiveIterator(io.BufferedReader(chunks, 1 << 20)):

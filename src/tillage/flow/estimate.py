@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -27,7 +28,8 @@ from tillage.core.workspace import Workspace
 from tillage.data import jsonl
 from tillage.data.files import Part, versions
 from tillage.data.reader import Inputs, plan
-from tillage.data.sources import Jsonl, Parquet, Source
+from tillage.data.remote import is_url, open_input
+from tillage.data.sources import Jsonl, Parquet, Source, parquet_file
 from tillage.flow.compile import compile_stages
 from tillage.flow.expected import Estimate, Range, save
 from tillage.flow.incremental import known_groups
@@ -117,16 +119,20 @@ def _piece(source: Source, part: Part, folder: Path, number: int) -> _Piece:
         size = _lines(reader, part, number, target)
     elif isinstance(reader, Parquet):
         target, size = folder / f"{number}.parquet", part.bytes
-        with pq.ParquetFile(part.path) as file:
+        with parquet_file(part.path) as file:
             pq.write_table(file.read_row_groups(list(range(part.start, part.stop))), target)
     else:
         target, size = folder / f"{number}-{os.path.basename(part.path)}", part.size
-        target.symlink_to(part.path)
+        if is_url(part.path):
+            with open_input(part.path) as file, target.open("wb") as out:
+                shutil.copyfileobj(file, out)
+        else:
+            target.symlink_to(part.path)
     return _Piece(reader, target, max(1, size))
 
 
 def _lines(source: Jsonl, part: Part, number: int, target: Path) -> int:
-    with open(part.path, "rb", buffering=0) as file, target.open("wb") as out:
+    with open_input(part.path) as file, target.open("wb") as out:
         if source.may_split(part.path):
             # Another place in the part each time that it comes.
             start = part.start + (part.stop - part.start) * (number % EACH) // EACH

@@ -18,6 +18,7 @@ from tillage.core.registry import Registry
 from tillage.core.spec import Spec, fingerprint
 from tillage.core.workspace import Workspace
 from tillage.data.formats import Source, sources
+from tillage.data.remote import is_url
 from tillage.data.schema import QUARANTINE_STEP
 from tillage.flow.places import Places, load_yaml
 from tillage.ops.base import Operator, operators
@@ -275,7 +276,9 @@ def _absolute(cls: type[Spec], fields: dict[str, Any], base: Path | None) -> dic
 
 
 def _join(base: Path, value: Any) -> Any:
-    return os.path.normpath(base / Path(value).expanduser()) if isinstance(value, str | Path) else value
+    if not isinstance(value, str | Path) or is_url(str(value)):
+        return value
+    return os.path.normpath(base / Path(value).expanduser())
 
 
 def _types(annotation: Any) -> set[Any]:
