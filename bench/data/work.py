@@ -146,10 +146,9 @@ def _median(runs: list[dict[str, float]], name: str) -> float:
 
 
 def output_files(folder: Path) -> list[Path]:
-    """The Parquet, Arrow and JSONL files that a peer left below `out`."""
-    kinds = (".parquet", ".arrow", ".jsonl")
-    found = sorted(p for p in (folder / "out").rglob("*") if p.suffix in kinds)
-    return [p for p in found if not p.name.startswith("events_")]  # data-juicer's log of itself
+    """The Parquet and Arrow files that a peer left below `out`, or data-juicer's JSONL."""
+    found = sorted((folder / "out").rglob("*"))
+    return [p for p in found if p.suffix in (".parquet", ".arrow") or p.name == "kept.jsonl"]
 
 
 def output_ids(folder: Path) -> list[str]:

@@ -39,7 +39,6 @@ from datatrove.pipeline.readers import JsonlReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from datatrove.utils.hashing import create_hash_func
-from datatrove.utils.lid import FT176LID
 from datatrove.utils.text import ngrams, simplify_text
 from datatrove.utils.word_tokenizers import load_word_tokenizer
 
@@ -71,7 +70,8 @@ def index(benchmark: Path, folder: Path, config: NGramsDecontConfig) -> None:
 
 
 def main(source: str, out: str, language_model: str, tokenizer: str) -> None:
-    FT176LID.MODEL_URL = language_model
+    language = LanguageFilter(languages="en", language_threshold=0.5)
+    language.model.MODEL_URL = language_model
     work = f"{out}-work"
     grams = NGramsDecontConfig(n_grams=13)
     index(Path(source) / "benchmark.jsonl", Path(work) / "benchmark", grams)
@@ -84,7 +84,7 @@ def main(source: str, out: str, language_model: str, tokenizer: str) -> None:
             [
                 JsonlReader(source, glob_pattern="part-*.jsonl"),
                 Normalise(),
-                LanguageFilter(languages="en", language_threshold=0.5),
+                language,
                 GopherQualityFilter(),
                 GopherRepetitionFilter(),
                 C4QualityFilter(min_num_sentences=3, min_words_per_line=5),
