@@ -179,7 +179,7 @@ def text_stats(text):
         "ellipsis_lines": ratio(sum(line.endswith(("...", "…")) for line in lines), len(lines)),
         "terminal_lines": ratio(sum(line[-1] in LINE_ENDS for line in whole), len(lines)),
         "sentences": sentences(text),
-        "braces": text.count("{") + text.count("}"),
+        "braces": text.count("{"),
         "lorem_ipsum": b"lorem ipsum" in raw.lower(),
         "alpha_share": ratio(kinds["L"], len(text)),
         "upper_share": ratio(upper, kinds["L"]),

@@ -51,7 +51,7 @@ STATS: dict[str, tuple[pa.DataType, str]] = {
     "ellipsis_lines": (pa.float64(), "share of lines that end with an ellipsis"),
     "terminal_lines": (pa.float64(), "share of lines whose last character, not trimmed, ends a sentence"),
     "sentences": (pa.int64(), "sentences by terminal punctuation before a space, initials and titles aside"),
-    "braces": (pa.int64(), "'{' and '}'"),
+    "braces": (pa.int64(), "opening curly braces, '{'"),
     "lorem_ipsum": (pa.bool_(), "'lorem ipsum' occurs, in any case"),
     "alpha_share": (pa.float64(), "share of letters"),
     "upper_share": (pa.float64(), "share of upper-case letters among letters"),
@@ -273,7 +273,7 @@ def _measure(
                 ellipses += 1
             elif c == 0x23:
                 hashes += 1
-            elif c == 0x7B or c == 0x7D:
+            elif c == 0x7B:
                 braces += 1
             elif c == 0x3A:
                 if i + 2 < stop and data[i + 1] == 0x2F and data[i + 2] == 0x2F:
