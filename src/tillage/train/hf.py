@@ -153,7 +153,7 @@ class HfCausal(CausalModel):
         return self.inner.get_base_model() if self.spec.lora is not None else self.inner
 
     def forward(self, ids: Tensor, targets: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
-        places: dict[str, Tensor] = {} if documents is None else {"position_ids": _positions(documents)}
+        places: dict[str, Tensor] = {} if documents is None else {"position_ids": positions(documents)}
         causal = self.causal
         if targets is None or not self._plain:
             logits = causal(input_ids=ids, use_cache=False, **places).logits
@@ -227,7 +227,7 @@ class HfCausal(CausalModel):
         return model.eval()
 
 
-def _positions(documents: Tensor) -> Tensor:
+def positions(documents: Tensor) -> Tensor:
     """Positions that begin anew with each document; by their steps transformers tells documents apart."""
     places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
     first = torch.ones_like(documents, dtype=torch.bool)

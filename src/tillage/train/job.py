@@ -16,7 +16,7 @@ from tillage.core.events import EventLog
 from tillage.core.spec import Spec
 from tillage.data import schema
 from tillage.train.evaluate import Target
-from tillage.train.hf import HfModel
+from tillage.train.model import ModelSpec
 from tillage.train.tokens import Tokenizer, TokenStore
 from tillage.train.trainer import TrainResult, TrainSpec, train
 
@@ -73,7 +73,7 @@ class TrainJob(Spec):
     def run(self, log: EventLog | None = None, workdir: Path | None = None) -> TrainResult:
         """Open everything and train."""
         store, spec = self.open_store(), self.train
-        if isinstance(spec.model, HfModel):
+        if not isinstance(spec.model, ModelSpec):
             spec = spec.model_copy(update={"model": spec.model.at(self.base)})
         return train(spec, store, self.read_targets(store.tokenizer), log, workdir)
 

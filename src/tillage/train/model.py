@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,10 +218,22 @@ class GPT(CausalModel):
             )
 
     @classmethod
-    def load(cls, path: Path) -> GPT:
-        """What `save` wrote."""
-        saved = torch.load(path, weights_only=True)
-        model = cls(ModelSpec.load(saved["spec"], str(path)), saved["vocab"], saved["seq_len"])
+    def load(cls, path: Path, vocab: int | None = None, seq_len: int | None = None) -> GPT:
+        """What `save` wrote; for samples of `seq_len` tokens, its own by default.
+
+        Raises:
+            UserError: it cannot be read, or it is for another vocabulary than `vocab`.
+        """
+        try:
+            saved = torch.load(path, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise UserError("cannot read the model", where=path, got=str(error)[:200]) from error
+        if vocab not in (None, saved["vocab"]):
+            raise UserError(
+                "the store was not tokenised for this model", where=path, got=f"{vocab} tokens",
+                expected=saved["vocab"], hint="tillage tokenize --tokenizer with tokenizer.json of its store",
+            )  # fmt: skip
+        model = cls(ModelSpec.load(saved["spec"], str(path)), saved["vocab"], seq_len or saved["seq_len"])
         model.load_state_dict(saved["model"])
         return model.eval()
 

@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tillage.core.spec import Spec
-from tillage.train.hf import HfModel
 from tillage.train.model import ModelSpec
-from tillage.train.models import AnyModel, parse_model
+from tillage.train.models import AnyModel, SavedModel, parse_model
 from tillage.train.optim import OptimSpec
 from tillage.train.parallel import Kind
 from tillage.train.policies import Proportional
@@ -48,7 +47,8 @@ class TrainSpec(Spec):
     accumulate: int = Field(default=1, ge=1)
     tokens: int = Field(default=200_000, ge=1)
     optim: OptimSpec = OptimSpec()
-    """Where the model is Hugging Face's and nothing is said: AdamW at 2e-5, with LoRA at 2e-4."""
+    """Of a model that is trained already, where nothing is said: AdamW at 2e-5, at 2e-4 with LoRA or for one
+    of ours."""
     seed: int = Field(default=0, ge=0)
     policy: AnyPolicy = Proportional()
     prefetch: int = Field(default=1, ge=0)
@@ -96,16 +96,16 @@ class TrainSpec(Spec):
         if not isinstance(data, dict) or "optim" in data or "model" not in data:
             return data
         model = parse_model(data["model"])
-        if not isinstance(model, HfModel):
+        if isinstance(model, ModelSpec):
             return data
-        lr = 2e-5 if model.lora is None else 2e-4
+        lr = 2e-4 if isinstance(model, SavedModel) or model.lora is not None else 2e-5
         return {**data, "optim": OptimSpec(kind="adamw", lr=lr, lr_embedding=lr, weight_decay=0.0)}
 
     def canonical(self) -> Any:
         """Without the folder of a model: a run knows the model by what is in it."""
         value = super().canonical()
-        if isinstance(self.model, HfModel):
-            value["model"]["hf"] = ""
+        if not isinstance(self.model, ModelSpec):
+            value["model"]["saved" if isinstance(self.model, SavedModel) else "hf"] = ""
         return value
 
     def steps(self) -> int:

@@ -9,6 +9,7 @@ and targets, shifted by one.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -200,6 +201,25 @@ class TokenStore:
         other = copy.copy(self)
         other.packing, other._cuts = packing, {}
         other.fingerprint = fingerprint(self.fingerprint, packing)
+        return other
+
+    def only(self, documents: npt.ArrayLike) -> TokenStore:
+        """These documents alone, in memory and in the order of the store: a selection to train on."""
+        chosen = np.unique(np.asarray(documents, dtype=np.int64))
+        if not len(chosen) or chosen[0] < 0 or chosen[-1] >= len(self):
+            raise UserError("no such documents", got=len(chosen), expected=f"numbers below {len(self)}")
+        places = np.concatenate([np.arange(int(self.starts[d]), int(self.starts[d + 1])) for d in chosen])
+        other = copy.copy(self)
+        other.tokens, other._cuts = self.tokens[places], {}
+        other.mask = None if self.mask is None else self.mask[places]
+        other.starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[chosen])])
+        other.domain, other.bytes = self.domain[chosen], self.bytes[chosen]
+        other._table = self._table.take(pa.array(chosen))
+        edges = np.searchsorted(other.domain, np.arange(len(self.groups) + 1))
+        other._token_edges = other.starts[edges]
+        counts = (tuple(int(n) for n in np.diff(x)) for x in (other._token_edges, edges))
+        other.groups = Groups(self.groups.names, *counts)
+        other.fingerprint = fingerprint(self.fingerprint, hashlib.sha256(chosen.tobytes()).hexdigest())
         return other
 
     def learned(self, begin: Ints, end: Ints) -> Ints:

@@ -22,9 +22,8 @@ from tillage.train.checkpoint import Checkpoints, read_checkpoint
 from tillage.train.evaluate import Target, bits_per_byte
 from tillage.train.feed import Feed
 from tillage.train.hardware import peak_flops, wait_for
-from tillage.train.hf import HfModel
 from tillage.train.history import History
-from tillage.train.model import GPT
+from tillage.train.model import GPT, ModelSpec
 from tillage.train.models import build_model, load_model
 from tillage.train.optim import Optimizer
 from tillage.train.parallel import (
@@ -256,7 +255,7 @@ class Run:
         self.watch = SpikeWatch(spec.spikes) if spec.spikes is not None else None
         peak = spec.peak_tflops * 1e12 if spec.peak_tflops else peak_flops(self.device, self.dtype)
         # What the weights began as: a checkpoint of LoRA does not hold them.
-        self.origin = {"model": spec.model.content()} if isinstance(spec.model, HfModel) else {}
+        self.origin = {} if isinstance(spec.model, ModelSpec) else {"model": spec.model.content()}
         self.share_of_peak = None if peak is None else self.model.flops_per_token() / (peak * self.world)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The feed in other people's training loops."""
