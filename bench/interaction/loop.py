@@ -20,7 +20,8 @@ from tillage.train.optim import Optimizer
 from tillage.train.policy import Policy, SignalSpec, as_chain
 from tillage.train.precision import precision
 from tillage.train.reference import reference_losses
-from tillage.train.signals.ahead import Setting, ahead_scores
+from tillage.train.signals.ahead import ahead_scores
+from tillage.train.signals.setting import Setting
 from tillage.train.tokens import TokenStore
 
 Forward = Callable[[Tensor], Tensor]

@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from train_data import WORDS
 
 from tillage.core.errors import UserError
 from tillage.train.evaluate import Target
 from tillage.train.feed import Feed
 from tillage.train.model import ModelSpec
-from tillage.train.policies import Aioli, Color, Curriculum
+from tillage.train.policies import Aioli, Color, Curriculum, MiniPlm
 from tillage.train.policies.mix import Stage
-from tillage.train.policy import Signals
+from tillage.train.policy import Scored, Signals
 from tillage.train.reference import ReferenceSpec
-from tillage.train.signals.ahead import Setting, ahead_scores
+from tillage.train.signals.ahead import ahead_scores
+from tillage.train.signals.less import _stepped, less
+from tillage.train.signals.setting import Setting
+from tillage.train.signals.several import difference, perplexity_correlation, sign_cdf
 from tillage.train.swarm import best_mixture, draw_mixtures, fit_log_linear
 from tillage.train.tokens import Groups, TokenStore
 from tillage.train.trainer import TrainSpec, train
@@ -93,3 +97,51 @@ def test_the_trainer_makes_the_scores_that_a_policy_needs(store: TokenStore) -> 
     assert result.ledger["ahead_scoring"] > 0 and result.seconds > result.ledger["ahead_scoring"]
     with pytest.raises(UserError, match="no target 'search'"):
         train(spec, store, {})
+
+
+def domain_means(store: TokenStore, scores: np.ndarray) -> dict[str, float]:
+    groups = store.samples(32).group(np.arange(len(scores)))
+    assert np.isfinite(scores).all()
+    return {name: scores[groups == g].mean() for g, name in enumerate(store.groups.names)}
+
+
+def target_of(store: TokenStore, domain: str = "docs") -> Target:
+    texts = [" ".join(np.random.default_rng(i).choice(WORDS[domain], 60)) for i in range(20)]
+    return Target.from_texts("search", texts, store.tokenizer)
+
+
+@pytest.mark.parametrize("domain", ["docs", "code"])
+def test_less_prefers_what_the_target_is_made_of(store: TokenStore, domain: str) -> None:
+    small = ReferenceSpec(model=ModelSpec(layers=1, width=16, head_width=8), tokens=32 * 4 * 30)
+    scores = less(Setting(small, target_of(store, domain), store, 32, "fp32"), chunk=32)
+    mean = domain_means(store, scores)
+    assert max(mean, key=lambda name: mean[name]) == domain
+    assert np.abs(scores).max() <= 1.0
+
+
+def test_adam_steps_of_single_samples_by_hand() -> None:
+    moments = {"w": (torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 1.0]]))}
+    found = _stepped({"w": torch.tensor([[[2.0, 3.0]]])}, moments)["w"]
+    one = (0.9 * 1 + 0.1 * 2) / (0.999 * 4 + 0.001 * 4 + 1e-8) ** 0.5
+    two = (0.1 * 3) / (0.999 * 1 + 0.001 * 9 + 1e-8) ** 0.5
+    torch.testing.assert_close(found, torch.tensor([[[one, two]]]))
+
+
+def test_rank_correlation_by_hand() -> None:
+    # Three models, the last the best: the first sample goes with the error, the second against it.
+    errors = np.asarray([3.0, 2.0, 1.0])
+    losses = np.asarray([[9.0, 1.0, 5.0], [8.0, 2.0, 7.0], [7.0, 3.0, 6.0]])
+    assert sign_cdf(losses, errors) == pytest.approx([1.0, -1.0, -0.5])
+
+
+def test_scores_by_several_models_prefer_the_target(store: TokenStore) -> None:
+    setting = Setting(TINY, target_of(store), store, 32, "fp32")
+    mean = domain_means(store, perplexity_correlation(setting, models=4))
+    assert max(mean, key=lambda name: mean[name]) == "docs"
+    assert np.isfinite(difference(setting)).all()
+
+
+def test_mini_plm_weighs_the_best_share() -> None:
+    columns = {"difference": np.asarray([3.0, 1.0, 2.0, 4.0])}
+    batch = Scored(0, np.zeros(4, dtype=np.int64), *np.ones((2, 4)), columns)
+    assert MiniPlm(share=0.5, floor=0.25).start(TWO).weigh(batch).tolist() == [1.0, 0.25, 0.25, 1.0]

@@ -9,7 +9,7 @@ import pytest
 
 from tillage.core.errors import UserError
 from tillage.train.conformance import check_policy
-from tillage.train.policies import Alignment, Balance, Doge, Greats
+from tillage.train.policies import Alignment, Balance, Doge, Greats, Influence
 from tillage.train.policy import Policy, Scored, Signals
 from tillage.train.tokens import Groups
 
@@ -106,3 +106,20 @@ def test_a_budget_is_kept_by_measuring_less_often(cost: float) -> None:
 )
 def test_variants_conform(spec: Policy) -> None:
     check_policy(spec)
+
+
+def test_influence_learns_what_a_gradient_says() -> None:
+    """Influence 1 - reference in one domain, 3 in the other: the regression orders candidates by it."""
+    run = Influence(every=4, temperature=0.0, least=16, ridge=1e-6).start(TWO)
+    assert run.act(0).keep == 1.0 and run.act(0).gradients and not run.act(1).gradients
+    rng = np.random.default_rng(0)
+    for step in range(3):
+        groups, reference = rng.integers(0, 2, 40), rng.uniform(2, 4, 40)
+        dots = np.where(groups == 0, 1.0, 3.0) - reference
+        measured = Scored(step, groups, reference, reference, {}, dots)
+        ones = np.ones(2)
+        run.observe(Signals(step, ones, ones, ones, 10, measured=measured))
+    assert run.act(5).keep == 0.5
+    unknown = np.full(4, np.nan)
+    batch = Scored(5, np.asarray([0, 0, 1, 1]), unknown, np.asarray([2.0, 4.0, 2.5, 5.5]))
+    assert np.argsort(-run.score(batch)).tolist() == [2, 0, 3, 1]  # 0.5, -1, -2.5, -3

@@ -171,6 +171,10 @@ def test_lin_upper_by_hand() -> None:
     got = weigh.weigh(Scored(2, np.zeros(4, dtype=np.int64), losses, losses))
     assert got / got.sum() == pytest.approx(raw / raw.sum())  # softmax, and the feed divides by the sum
     assert got.max() == 1.0  # on one scale, so that micro-batches add up
+    falling = LinUpper(burn_in=0, schedule=((3, 0.5), (9, 0.25)))
+    assert [falling.strength(step) for step in (0, 2, 3, 8, 9)] == [1.0, 1.0, 0.5, 0.5, 0.25]
+    with pytest.raises(UserError, match="do not rise"):
+        LinUpper.load({"schedule": [[9, 1.0], [3, 0.5]]}, "policy")
     assert got[2] == got[3]  # the cap: from the middle of the range on, more loss is not more weight
 
 

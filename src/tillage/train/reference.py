@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ class ReferenceSpec(Spec):
 
 def train_reference(
     spec: ReferenceSpec,
-    text: Target | TokenStore,
+    text: Target | TokenStore | Blocks,
     vocab: int,
     seq_len: int,
     dtype: str,
@@ -74,9 +75,21 @@ def train_reference(
     return model.eval()
 
 
-def blocks(text: Target | TokenStore, seq_len: int) -> tuple[Callable[[Ints], tuple[Ints, Ints]], int]:
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks to train on by number: how to read inputs and targets, `[n, seq_len]` each, and how many."""
+
+    read: Callable[[Ints], tuple[Ints, Ints]]
+    count: int
+
+
+def blocks(
+    text: Target | TokenStore | Blocks, seq_len: int
+) -> tuple[Callable[[Ints], tuple[Ints, Ints]], int]:
     """How to read inputs and targets of blocks of `seq_len` tokens by number, and how many blocks there
     are."""
+    if isinstance(text, Blocks):
+        return text.read, text.count
     if isinstance(text, TokenStore):
         cut = text.samples(seq_len)
         return cut.pairs, len(cut)

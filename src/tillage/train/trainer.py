@@ -41,8 +41,9 @@ from tillage.train.probes import gradient_probe, losses_of
 from tillage.train.reference import ReferenceLosses, reference_losses
 from tillage.train.result import TrainResult, save_result
 from tillage.train.scorer import Scorer
-from tillage.train.signals.ahead import Setting, ahead_scores
+from tillage.train.signals.ahead import ahead_scores
 from tillage.train.signals.gradients import GradientProbe
+from tillage.train.signals.setting import Setting
 from tillage.train.spec import TrainSpec
 from tillage.train.spikes import SpikeWatch
 from tillage.train.tokens import Floats, TokenStore

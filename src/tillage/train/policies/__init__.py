@@ -1,9 +1,10 @@
 """The policies that come with Tillage; importing this package registers them."""
 
-from tillage.train.policies.ahead import Color
+from tillage.train.policies.ahead import Color, Less, MiniPlm, PerplexityCorrelation
 from tillage.train.policies.aioli import Aioli
 from tillage.train.policies.columns import ColumnSelect, ColumnWeight, CountWeight
 from tillage.train.policies.gradient import Alignment, Balance, Doge, Greats
+from tillage.train.policies.influence import Influence
 from tillage.train.policies.mix import (
     Ado,
     Curriculum,
@@ -34,9 +35,13 @@ __all__ = [
     "DynamicLoading",
     "Fixed",
     "Greats",
+    "Influence",
+    "Less",
     "LinUpper",
     "LossQuantile",
+    "MiniPlm",
     "Odm",
+    "PerplexityCorrelation",
     "Proportional",
     "Rho1",
     "RhoSelect",

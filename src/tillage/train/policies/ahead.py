@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from tillage.train.policy import Actions, Array, Factor, Policy, Scored, SignalSpec, policy
@@ -38,3 +40,54 @@ class Color(Ahead):
 
     source: ClassVar[str] = "arXiv 2406.10670"
     ahead: ClassVar[str] = "color"
+
+
+@policy
+class Less(Ahead):
+    """Train on the samples whose steps of Adam go along the gradients of the target.
+
+    LESS (Xia et al. 2024, arXiv 2402.04333; `tillage.train.signals.less`): projected, Adam-preconditioned
+    gradients of a small model at checkpoints of a short run, cosine with the target's, largest over its
+    parts. The paper takes 5 % of its instructions; here the share of each batch of candidates.
+    """
+
+    source: ClassVar[str] = "arXiv 2402.04333"
+    ahead: ClassVar[str] = "less"
+
+
+@policy
+class PerplexityCorrelation(Ahead):
+    """Train on what those of several small models find easy that are good on the target.
+
+    Thrush et al. 2024, arXiv 2409.05816 (`tillage.train.signals.several.perplexity_correlation`): the rank
+    correlation of the losses on a sample with the losses on the target, over models of random mixtures.
+    """
+
+    source: ClassVar[str] = "arXiv 2409.05816"
+    ahead: ClassVar[str] = "perplexity_correlation"
+
+
+@policy
+class MiniPlm(Policy):
+    """Weigh up what a larger model of the store knows much better than a smaller one does.
+
+    Difference sampling of MiniPLM (Gu et al. 2024, arXiv 2410.17215): the half with the largest
+    log p_large - log p_small is trained on (`tillage.train.signals.several.difference`), which is neither
+    trivial nor noise. Here the samples of a batch that belong to the best `share` weigh 1 and the others
+    `floor`, so that nothing is lost for good; a floor of 0 is the paper's choice, by batch.
+    """
+
+    factors: ClassVar[frozenset[Factor]] = frozenset({"weigh"})
+    source: ClassVar[str] = "arXiv 2410.17215"
+    share: float = Field(default=0.5, ge=0.05, le=1)
+    floor: float = Field(default=0.1, ge=0, le=1)
+
+    def requires(self) -> SignalSpec:
+        return SignalSpec(ahead=frozenset({"difference"}))
+
+    def weigh(self, batch: Scored) -> Array:
+        score = batch.columns["difference"]
+        weights = np.full(len(score), self.floor)
+        best = np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")
+        weights[best[: ceil(self.share * len(score) - 1e-9)]] = 1.0
+        return weights

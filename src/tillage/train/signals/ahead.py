@@ -7,52 +7,20 @@ target and store. During training they cost nothing.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tillage.core.errors import UserError, nearest
-from tillage.core.spec import fingerprint
 from tillage.core.workspace import atomic_file
-from tillage.train.evaluate import Target
-from tillage.train.model import GPT
-from tillage.train.reference import ReferenceLosses, ReferenceSpec, train_reference
-from tillage.train.tokens import Floats, TokenStore
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What scores are made from. `device` is "cpu" or "cuda"."""
-
-    spec: ReferenceSpec
-    target: Target
-    store: TokenStore
-    seq_len: int
-    dtype: str
-    device: str = "cpu"
-
-    def key(self) -> str:
-        target = hashlib.sha256(self.target.tokens.tobytes()).hexdigest()[:16]
-        return fingerprint(
-            self.spec.canonical(), target, self.store.fingerprint, self.seq_len, self.dtype, self.device
-        )
-
-    def train(self, text: Target | TokenStore, start: GPT | None = None, share: float = 1.0) -> GPT:
-        """A reference model; with `start` one that is trained further, on `share` of the tokens."""
-        tokens = max(round(self.spec.tokens * share), 1)
-        spec = self.spec.model_copy(update={"tokens": tokens})
-        vocab = self.store.tokenizer.vocab
-        return train_reference(spec, text, vocab, self.seq_len, self.dtype, self.device, start)
-
-    def losses(self, model: GPT) -> Floats:
-        """Mean loss of each sample of the store, in nats a token."""
-        return ReferenceLosses(model, self.store, self.seq_len, self.dtype, 0.0, self.device).every()
+from tillage.train.signals.less import less
+from tillage.train.signals.setting import Setting
+from tillage.train.signals.several import difference, perplexity_correlation
+from tillage.train.tokens import Floats
 
 
 def color(setting: Setting) -> Floats:
@@ -67,7 +35,12 @@ def color(setting: Setting) -> Floats:
     return setting.losses(prior) - setting.losses(conditional)
 
 
-METHODS: dict[str, Callable[[Setting], Floats]] = {"color": color}
+METHODS: dict[str, Callable[[Setting], Floats]] = {
+    "color": color,
+    "difference": difference,
+    "less": less,
+    "perplexity_correlation": perplexity_correlation,
+}
 
 
 def ahead_scores(name: str, setting: Setting, cache: Path | None = None) -> tuple[Floats, float]:
