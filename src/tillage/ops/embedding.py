@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
@@ -31,6 +32,7 @@ _MODEL = (
     "WordLlama l2_supercat_256 (MIT), mean of token vectors as in Reimers and Gurevych 2019, arXiv 1908.10084"
 )
 _MOST_REFERENCES = 20_000
+_LABELS = "labels.json"
 _lock = Lock()
 
 
@@ -143,26 +145,39 @@ class Topics(Corpus):
             [np.zeros(0, np.int64)],
             [np.zeros(0, np.float32)],
         )
-        names = pa.array([], pa.large_string())
+        names: list[str] = []
         if len(sample):
             vectors = unit(_matrix(sample.column(key)).astype(np.float32))
             centroids = cluster(vectors, self.topics, self.seed)
             own, _ = nearest(vectors, centroids)
             words = telling_words(sample.column("text").to_pylist(), own, len(centroids))
-            names = pa.array([f"{i} {label}".strip() for i, label in enumerate(words)], pa.large_string())
+            names = [f"{i} {label}".strip() for i, label in enumerate(words)]
             for batch in frame.select("id", key).to_arrow_iter():
                 found, cosine = nearest(unit(_matrix(batch.column(key)).astype(np.float32)), centroids)
                 ids.append(batch.column("id").cast(pa.large_string()))
                 topics.append(found)
                 cosines.append(cosine)
-        topic = pa.array(np.concatenate(topics))
-        columns = [pa.concat_arrays(ids), topic, names.take(topic), pa.array(np.concatenate(cosines))]
-        Decisions.write(artifact, pa.table(columns, names=["id", *self.writes()]))
+        columns = [pa.array(np.concatenate(topics)), pa.array(np.concatenate(cosines))]
+        table = pa.table([pa.concat_arrays(ids), *columns], names=["id", "topic", "topic_similarity"])
+        Decisions.write(artifact, table)
+        (artifact / _LABELS).write_text(json.dumps(names), encoding="utf-8")  # once, not in every row
 
     def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
         if artifact is None:
             raise UserError("topics was applied without being fitted to the corpus")
-        return Decisions.join(without(frame, *self.writes()), artifact)
+        frame = Decisions.join(without(frame, *self.writes()), artifact)
+        name = partial(_named, path=str(artifact / _LABELS))
+        return with_measure(frame, "topic_label", name, pa.large_string(), "topic")
+
+
+def _named(topics: pa.Array, path: str) -> pa.Array:
+    return _labels(path, Path(path).stat().st_mtime_ns).take(topics)
+
+
+@lru_cache(maxsize=16)
+def _labels(path: str, modified: int) -> pa.Array:
+    del modified  # only there so that a file written anew is read anew
+    return pa.array(json.loads(Path(path).read_text(encoding="utf-8")), pa.large_string())
 
 
 def sketch(limit: int) -> Expression:
