@@ -17,14 +17,18 @@ from tillage.kernels.words import capacity, folded_words
 
 MOST_WORDS = 8
 _ONE = U(1)
+_LOW = U(0xFFFF)
 
 
 class WordList(NamedTuple):
-    """Sorted hashes of phrases, the level of each, and whether there are phrases of so many words."""
+    """Sorted hashes of phrases with the level of each, and what tells quickly that a word begins none."""
 
     hashes: NDArray[np.uint64]
     levels: NDArray[np.int64]
     lengths: NDArray[np.bool_]
+    """Whether there are phrases of so many words."""
+    first: NDArray[np.bool_]
+    """By the lower 16 bits of the hash of a phrase's first word."""
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -39,15 +43,18 @@ def _phrases(
     valid: NDArray[np.uint8],
     table: NDArray[np.uint8],
     lower: NDArray[np.uint32],
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """The hash of each row taken as one phrase, and its number of words."""
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.bool_]]:
+    """The hash of each row taken as one phrase, its number of words, and `WordList.first`."""
     out, counts = np.zeros(len(valid), np.uint64), np.zeros(len(valid), np.int64)
+    first = np.zeros(np.int64(_LOW) + 1, np.bool_)
     words = np.empty(capacity(offsets, valid), np.uint64)
     for row in range(len(valid)):
         counts[row] = folded_words(data, offsets[row], offsets[row + 1], table, lower, words)
         for i in range(counts[row]):
             out[row] = words[0] if i == 0 else _joined(out[row], words[i])
-    return out, counts
+        if counts[row]:
+            first[np.int64(words[0] & _LOW)] = True
+    return out, counts, first
 
 
 @njit(nogil=True, cache=True)
@@ -66,6 +73,7 @@ def _count(
     hashes: NDArray[np.uint64],
     levels: NDArray[np.int64],
     lengths: NDArray[np.bool_],
+    first: NDArray[np.bool_],
     out: NDArray[np.int64],
 ) -> None:
     words = np.empty(capacity(offsets, valid), np.uint64)
@@ -77,6 +85,9 @@ def _count(
         i = 0
         while i < count:
             h = words[i]
+            if not first[np.int64(h & _LOW)]:
+                i += 1
+                continue
             size, level = 0, 0
             for length in range(1, min(len(lengths), count - i + 1)):
                 if length > 1:
@@ -98,14 +109,16 @@ def word_list(levels: Mapping[str, int]) -> WordList:
             written without spaces is a word.
     """
     phrases = list(levels)
-    hashes, counts = _phrases(*buffers(pa.array(phrases, pa.large_string())), class_table(), lower_table())
+    hashes, counts, first = _phrases(
+        *buffers(pa.array(phrases, pa.large_string())), class_table(), lower_table()
+    )
     for phrase, count in zip(phrases, counts.tolist(), strict=True):
         if not 1 <= count <= MOST_WORDS:
             raise ValueError(f"{phrase!r} has {count} words, not 1 to {MOST_WORDS}")
     order = np.argsort(hashes)
-    lengths = np.zeros(MOST_WORDS + 1, np.bool_)
+    lengths = np.zeros(counts.max(initial=0) + 1, np.bool_)
     lengths[counts] = True
-    return WordList(hashes[order], np.array(list(levels.values()), np.int64)[order], lengths)
+    return WordList(hashes[order], np.array(list(levels.values()), np.int64)[order], lengths, first)
 
 
 def count_listed(texts: pa.Array | pa.ChunkedArray, known: WordList, levels: int) -> NDArray[np.int64]:
