@@ -13,6 +13,7 @@ from tillage.agent.memory import Experience, Memory
 from tillage.agent.planner import Outcome, build, catalogue
 from tillage.agent.trial import try_filter
 from tillage.core.events import Event, EventLog, Proposed
+from tillage.data.rate import Rate
 from tillage.flow.check import check
 from tillage.flow.recipe import Recipe
 from tillage.ops.gopher import GopherQuality
@@ -59,6 +60,17 @@ def test_forbidden_operators_and_history_are_left_out(world: World) -> None:
     assert "clean" not in {
         p.strategy for p in EmbeddedPlanner().propose(frozen, world.profile, catalogue(frozen), [before])
     }
+
+
+def test_strong_language_is_left_out_where_the_data_has_it_and_the_target_not(world: World) -> None:
+    toxic = world.profile.model_copy(update={"toxic": Rate.of(20, 100)})
+    for profile, expected in ((world.profile, False), (toxic, True)):
+        found = EmbeddedPlanner().propose(world.frozen, profile, catalogue(world.frozen))
+        sound = next(p for p in found if p.strategy == "sound")
+        assert ("toxic_words" in sound.whys) is expected
+        assert "toxic_words" not in next(p for p in found if p.strategy == "clean").whys
+        if expected:
+            assert "20.0 % of 100 documents" in sound.whys["toxic_words"]
 
 
 def test_memory_puts_first_what_helped(world: World, tmp_path: Path) -> None:

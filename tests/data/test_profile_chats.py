@@ -129,3 +129,10 @@ def test_roles_of_fields_by_the_form_of_their_values() -> None:
     assert {name: found[name] for name in more} == {
         "link": "url", "made": "date", "seen": "date", "mixed": "category", "kind": "category"
     }  # fmt: skip
+
+
+def test_toxic_language_is_a_rate() -> None:
+    texts = [f"plain words number {n} of an ordinary report" for n in range(45)]
+    texts += [f"what utter bullshit {n}, you fucking idiot" for n in range(5)]
+    found = profile(rows([None] * 50, texts))
+    assert (found.toxic.rate, found.toxic.n) == (0.1, 50)

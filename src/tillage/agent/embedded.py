@@ -30,6 +30,7 @@ MUCH_CODE = 0.3
 """In code equal lines mean different things, so they are left alone where there is much of it."""
 
 PII = 0.002
+TOXIC = 0.001
 UNNORMALISED = 0.001
 DUPLICATES = 0.0
 LANGUAGES = 0.01
@@ -199,6 +200,20 @@ def _languages(known: _Evidence) -> Steps:
     return []
 
 
+def _toxic(known: _Evidence) -> Steps:
+    """Leave strong language out where the data has some, unless the target speaks so too."""
+    profile = known.profile
+    if not known.has("toxic_words") or profile.toxic.low <= TOXIC:
+        return []
+    why = f"more than 1 % strong language or slurs in {_cite(profile.toxic)}"
+    if known.target:
+        trial = try_filter(known.catalogue["toxic_words"](), known.target[:TRIAL_TEXTS])
+        if trial.rate > TARGET_LOSS:
+            return []
+        why += f"; would drop {percent(trial.rate)} of {trial.documents} target documents"
+    return [_step("toxic_words", why)]
+
+
 def _clean(known: _Evidence) -> Steps:
     return [*_clean_steps(known), *_wanted_languages(known)]
 
@@ -257,7 +272,7 @@ def _by_soundness(known: _Evidence, care: str) -> Steps | None:
     """A step for each bound, with the measurement that it needs before the first of them."""
     if known.profile.target is None or not known.has("where"):
         return None
-    steps = [*_clean_steps(known), *_languages(known)]
+    steps = [*_clean_steps(known), *_languages(known), *_toxic(known)]
     made: set[str] = set()
     for number, bound in enumerate(known.profile.excess.get(care, ()), 1):
         needed = MEASURED_BY.get(bound.measure)
@@ -320,7 +335,7 @@ def _heuristic(known: _Evidence) -> Steps | None:
     languages = _languages(known)
     if not filters and not languages:
         return None
-    return [*_clean_steps(known), *languages, *filters]
+    return [*_clean_steps(known), *languages, *_toxic(known), *filters]
 
 
 def _published(known: _Evidence, name: str) -> dict[str, Any] | None:

@@ -46,7 +46,8 @@ ORDER, FAMILIAR, PHRASES, SCORE, OPEN, MARGIN = (
     "domain_margin",
 )
 LIKENESS_SOUND = 0.005
-"""Largest share of sound documents for a bound on likeness: it knows authors and topics, not only faults."""
+"""Largest share of sound documents for a bound on likeness or on phrases: these know authors, topics and
+formulas, not only faults."""
 
 CARE = {"careful": 0.08, "usual": 0.25, "greedy": 0.6}
 """Sound documents that a bound may cost for each faulty one that it drops."""
@@ -75,7 +76,12 @@ class Soundness:
 
     def bounds(self, care: str) -> list[Excess]:
         """Bounds by one level of `CARE`; those on likeness are for an operator fitted to the sample."""
-        found = bounds(self.data, self.target, strictness=CARE[care], most_sound={SCORE: LIKENESS_SOUND})
+        found = bounds(
+            self.data,
+            self.target,
+            strictness=CARE[care],
+            most_sound=dict.fromkeys((SCORE, PHRASES), LIKENESS_SOUND),
+        )
         chosen = [self._fitted(one) if one.measure == SCORE else one for one in found if self._useful(one)]
         labels = self._mislabelled(care)
         return chosen if labels is None else [*chosen, labels]

@@ -63,6 +63,7 @@ def profile_view(profile: Json) -> list[RenderableType]:
                 "code",
                 "licence",
                 "pii",
+                "toxic",
                 "quarantined",
             )
             if (r := profile.get(name))

@@ -25,6 +25,7 @@ from tillage.data.fields import value_form
 from tillage.data.rate import Rate
 from tillage.data.schema import DOMAIN, ID, LINE, SOURCE, TEXT
 from tillage.data.topics import Topic, topics
+from tillage.data.toxic import built_in, toxic_counts, toxic_ratio
 from tillage.data.traits import (
     code_like,
     garbled,
@@ -48,6 +49,9 @@ QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 TARGET_SHARES = (0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 NEAR_DUPLICATE = 0.8
 OVERLAP_WORDS = 13
+TOXIC = 0.01
+"""The bound of `toxic_words`."""
+
 BY_DOMAIN = (
     "chars",
     "words",
@@ -172,6 +176,8 @@ class Profile(Spec):
     pii: Rate
     pii_kinds: dict[str, int]
     licence: Rate
+    toxic: Rate
+    """Documents of which more than 1 % of the words are strong language or slurs, by the built-in list."""
     mislabelled: Rate | None
     """Documents whose words speak for another domain than theirs; None where there is one domain only."""
     chats: ChatFaults | None
@@ -191,6 +197,7 @@ class Profile(Spec):
             "code": self.code.rate,
             "pii": self.pii.rate,
             "licence": self.licence.rate,
+            "toxic": self.toxic.rate,
             "mislabelled": self.mislabelled.rate if self.mislabelled is not None else 0.0,
             "main_language": max(self.languages.values(), default=0.0),
         }
@@ -256,6 +263,7 @@ def profile(
         pii=Rate.of(int(measured.pii.sum()), rows.num_rows),
         pii_kinds=measured.pii_kinds,
         licence=Rate.of(int(measured.licence.sum()), rows.num_rows),
+        toxic=_toxic(texts),
         mislabelled=_mislabelled(texts, list(domain_names)),
         chats=chat_faults(rows[MESSAGES].combine_chunks()) if MESSAGES in rows.column_names else None,
         quality=_distributions(measured.numbers, None),
@@ -350,6 +358,11 @@ def label_margins(texts: pa.Array, domains: Sequence[str]) -> NDArray[np.float64
     rows: dict[str, int] = {}
     count_domains(texts, domains, folds, counts, rows)
     return domain_margins(texts, domains, folds, counts, rows)
+
+
+def _toxic(texts: pa.Array) -> Rate:
+    ratio = toxic_ratio(toxic_counts(texts, tuple(built_in().items())), level=2)
+    return Rate.of(int((ratio > TOXIC).sum()), len(texts))
 
 
 def _mislabelled(texts: pa.Array, domains: Sequence[str]) -> Rate | None:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from tillage.core.spec import Spec
 from tillage.data.rate import Rate
-from tillage.kernels.kmeans import kmeans, nearest, unit
+from tillage.kernels.kmeans import nearest, unit
+from tillage.kernels.topics import cluster, telling_words
 
 MOST_TOPICS = 8
 LEAST_DOCUMENTS = 40
@@ -31,7 +32,6 @@ LEAST_OF_A_WORD, MOST_OF_A_WORD = 4, 0.3
 """A word must stand in so many documents, and in no larger share of them, to tell one topic from another."""
 
 DIMENSIONS = 96
-NAMES = 6
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -65,30 +65,19 @@ def topics(texts: pa.Array, domains: Sequence[str]) -> tuple[Topic, ...]:
     signs = np.random.default_rng(0).choice(np.array([-1.0, 1.0]), (len(vocabulary), DIMENSIONS))
     rows = [np.array([place[word] for word in words if word in place], np.int64) for words in held]
     vectors = unit(np.array([(signs[row] * idf[row, None]).sum(0) for row in rows], np.float32))
-    labels, _ = nearest(vectors, kmeans(vectors, number))
-    return _described(rows, labels, vocabulary, domains[:n])
+    labels, _ = nearest(vectors, cluster(vectors, number))
+    found = telling_words(heads, labels, int(labels.max()) + 1)
+    parts = [(words, labels == i) for i, words in enumerate(found)]
+    return tuple(_topic(mine, words, domains[:n]) for words, mine in parts if mine.any())
 
 
-def _described(
-    rows: list[NDArray[np.int64]], labels: NDArray[np.int64], vocabulary: list[str], domains: Sequence[str]
-) -> tuple[Topic, ...]:
-    n = len(rows)
-    whole = np.bincount(np.concatenate(rows), minlength=len(vocabulary))
-    found: list[Topic] = []
-    for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        inside = np.bincount(np.concatenate([rows[i] for i in mine]), minlength=len(vocabulary))
-        # Log likelihood ratio of one side: frequent words that are much more frequent here.
-        worth = inside * np.log((inside + 0.5) / (whole * len(mine) / n + 0.5))
-        best = np.argsort(-worth, kind="stable")[:NAMES]
-        held = Counter(domains[int(i)] for i in mine)
-        domain, count = min(held.items(), key=lambda item: (-item[1], item[0]))
-        found.append(
-            Topic(
-                words=tuple(vocabulary[i] for i in best if worth[i] > 0),
-                share=Rate.of(len(mine), n),
-                domain=domain,
-                domain_share=round(count / len(mine), 4),
-            )
-        )
-    return tuple(sorted(found, key=lambda topic: (-topic.share.rate, topic.words)))
+def _topic(mine: NDArray[np.bool_], words: str, domains: Sequence[str]) -> Topic:
+    held = Counter(domains[int(i)] for i in np.flatnonzero(mine))
+    domain, count = min(held.items(), key=lambda item: (-item[1], item[0]))
+    size = int(mine.sum())
+    return Topic(
+        words=tuple(words.split(", ")),
+        share=Rate.of(size, len(mine)),
+        domain=domain,
+        domain_share=round(count / size, 4),
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -15,12 +14,11 @@ from daft import DataFrame, Expression
 from pydantic import Field, model_validator
 
 from tillage.core.errors import UserError
-from tillage.kernels.wordlist import WordList, count_listed, word_list
+from tillage.data.toxic import LEVELS, built_in, read_words, toxic_counts, toxic_ratio
 from tillage.ops.base import Filter, operator
 from tillage.ops.texts import file_fingerprint
 from tillage.ops.udf import above, with_measures
 
-_LEVELS = 3
 _lock = Lock()
 
 
@@ -39,7 +37,7 @@ class ToxicWords(Filter):
         description="text file of further words or phrases, one a line, a tab and the level 1 to 3 after it",
     )
     built_in: bool = Field(default=True, description="whether the built-in list counts")
-    level: int = Field(default=2, ge=1, le=_LEVELS, description="least level that counts in `toxic_ratio`")
+    level: int = Field(default=2, ge=1, le=LEVELS, description="least level that counts in `toxic_ratio`")
     max_ratio: float = Field(default=0.01, ge=0, le=1, description="largest share of toxic words")
     max_slurs: int | None = Field(default=None, ge=0, description="most words of level 3; no bound if empty")
 
@@ -68,7 +66,7 @@ class ToxicWords(Filter):
         return {"toxic_ratio": pa.float64(), "toxic_words": pa.int64(), "toxic_slurs": pa.int64()}
 
     def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
-        levels = {**(_built_in() if self.built_in else {}), **(read_words(self.words) if self.words else {})}
+        levels = {**(built_in() if self.built_in else {}), **(read_words(self.words) if self.words else {})}
         count = partial(_count, phrases=tuple(levels.items()), level=self.level)
         return with_measures(frame, count, self.writes())
 
@@ -117,55 +115,13 @@ class Profanity(Filter):
         return {"profane": above("profane_share", self.max_share)}
 
 
-def read_words(path: Path) -> dict[str, int]:
-    """Phrase -> level, of a text file: one a line, a tab and the level after it; without one, 2. # comments.
-
-    Raises:
-        UserError: the file cannot be read or holds no words, or a line has no such level.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("cannot read the list of words", where=path, got=error) from error
-    return _parse(text, str(path))
-
-
-@cache
-def _built_in() -> dict[str, int]:
-    return _parse((files("tillage.ops") / "toxic.txt").read_text(encoding="utf-8"), "toxic.txt")
-
-
-def _parse(text: str, where: str) -> dict[str, int]:
-    levels: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        phrase, _, level = line.partition("\t")
-        if not phrase.strip() or phrase.startswith("#"):
-            continue
-        if level.strip() not in ("", "1", "2", "3"):
-            raise UserError("not a level", where=f"{where}:{number}", got=level, expected="1, 2 or 3")
-        try:
-            word_list({phrase: 1})
-        except ValueError as error:
-            raise UserError("cannot look for this", where=f"{where}:{number}", got=error) from error
-        levels[phrase.strip()] = int(level.strip() or 2)
-    if not levels:
-        raise UserError("no words in the list", where=where)
-    return levels
-
-
 def _count(texts: pa.Array, phrases: tuple[tuple[str, int], ...], level: int) -> dict[str, pa.Array]:
-    counts = count_listed(texts, _listed(phrases), _LEVELS)
-    toxic = counts[:, level:].sum(axis=1)
+    counts = toxic_counts(texts, phrases)
     return {
-        "toxic_ratio": pa.array(toxic / np.maximum(counts[:, 0], 1)),
+        "toxic_ratio": pa.array(toxic_ratio(counts, level)),
         "toxic_words": pa.array(counts[:, 1:].sum(axis=1)),
-        "toxic_slurs": pa.array(counts[:, _LEVELS]),
+        "toxic_slurs": pa.array(counts[:, LEVELS]),
     }
-
-
-@cache
-def _listed(phrases: tuple[tuple[str, int], ...]) -> WordList:
-    return word_list(dict(phrases))
 
 
 def _profane(texts: pa.Array, piece: int, most: int) -> dict[str, pa.Array]:
