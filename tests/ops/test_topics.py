@@ -13,7 +13,7 @@ from tillage.core.errors import UserError
 from tillage.data.schema import BASE
 from tillage.kernels import embedding
 from tillage.kernels.embedding import dot, embed, some
-from tillage.kernels.topics import find_topics, telling_words
+from tillage.kernels.topics import telling_words
 from tillage.ops.conformance import digest, execute
 from tillage.ops.embedding import Similarity, Topics
 from tillage.ops.select import DomainQuota, TemperatureSample, TopK
@@ -158,20 +158,6 @@ def test_similarity_to_a_reference(themed, tmp_path):
     foreign.write_text(json.dumps({"text": "他在田里工作。他种小麦。"}) + "\n")
     with pytest.raises(UserError, match="does not know the language"):
         execute(Similarity(reference=foreign), table)
-
-
-def test_topics_of_a_profile(themed):
-    names, table = themed
-    texts = table.column("text").combine_chunks()
-    found = find_topics(texts, k=3)
-    assert [round(topic.share * 60) for topic in found] == [30, 20, 10]
-    assert [names[topic.example] for topic in found] == ["farm", "code", "sea"]
-    assert set(found[2].label.split(", ")) <= set(THEMES["sea"])
-    turned = find_topics(texts.take(pa.array(range(59, -1, -1))), k=3)
-    assert [(t.label, t.share, 59 - t.example) for t in turned] == [
-        (t.label, t.share, t.example) for t in found
-    ]
-    assert find_topics(pa.array(["", None, "他"], pa.large_string())) == []
 
 
 def test_telling_words_are_those_of_one_cluster():

@@ -1,54 +1,18 @@
-"""What texts are about: clusters of their embeddings, each with the words that set it apart."""
+"""What texts are about: clusters of their embeddings, and the words that set each apart."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from tillage.kernels.embedding import LIMIT, embed, some
-from tillage.kernels.hashing import hash_strings
-from tillage.kernels.kmeans import kmeans, nearest, unit
+from tillage.kernels.embedding import LIMIT
+from tillage.kernels.kmeans import kmeans, nearest
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _SHARE = 0.02  # of a cluster's texts that a word must be in, to speak for it
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A cluster of texts: its most telling words, its share of the texts, the row nearest to its middle."""
-
-    label: str
-    share: float
-    example: int
-
-
-def find_topics(texts: pa.Array, k: int = 8, seed: int = 0) -> list[Topic]:
-    """At most `k` topics of `texts`, the largest first; no topics where no text has an embedding.
-
-    Shares are of the texts that have one. The order of `texts` does not matter, but for what `example` is.
-
-    Raises:
-        UserError: the extra `embed` is not installed.
-    """
-    sketches = embed(texts)
-    rows = np.flatnonzero(some(sketches))
-    rows = rows[np.argsort(hash_strings(texts, seed)[rows], kind="stable")]
-    if not len(rows):
-        return []
-    vectors = unit(sketches[rows].astype(np.float32))
-    labels, cosines = nearest(vectors, cluster(vectors, k, seed))
-    chosen = texts.take(pa.array(rows))
-    words = telling_words([text or "" for text in chosen.to_pylist()], labels, int(labels.max()) + 1)
-    return [
-        Topic(label, float(np.mean(labels == i)), int(rows[np.argmax(np.where(labels == i, cosines, -2.0))]))
-        for i, label in enumerate(words)
-        if (labels == i).any()
-    ]
 
 
 def cluster(vectors: NDArray[np.float32], k: int, seed: int = 0) -> NDArray[np.float32]:
