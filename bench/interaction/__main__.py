@@ -1,9 +1,10 @@
 """python -m bench.interaction --prepare DATA --corpora DIR --size cpu
 python -m bench.interaction --data DATA --size gpu --only b1,b2,b3,control,overhead --seeds 1,2,3 --json
+python -m bench.interaction --publish records.jsonl --size gpu --device-name "2 x H100"
 
 Progress goes to standard error; with `--json` standard output is one JSON object. Each run is appended to
 `--records`, and a run that is there already is not made again, so that a long benchmark can be made in
-pieces.
+pieces. `--publish` makes nothing: it writes the tables of finished records into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import torch
 from bench.interaction import arms
 from bench.interaction.data import prepare
 from bench.interaction.overhead import overhead
-from bench.interaction.sizes import SKILLS, TEXT
+from bench.interaction.publish import publish
+from bench.interaction.sizes import scale_of
 from bench.interaction.suites import Work, execute, execute_until, static_mixture, swarm_work
 from bench.interaction.tables import summary, to_markdown
 
@@ -33,27 +35,21 @@ from tillage.train.precision import pick_dtype
 PER_DOMAIN = {"tiny": 60_000, "cpu": 1_500_000, "gpu": 5_500_000}
 VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096}
 ALL = ("b1", "b2", "b3", "control", "overhead")
+REACHING = {
+    "b1": None,
+    "b2": ("proportional", "ours_target", "target_mix"),
+    "b3": ("prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours"),
+    "control": (),
+}
+"""Arms that are trained to several budgets, for what it costs them to reach a level; None: all."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.interaction", description=__doc__)
-    parser.add_argument("--size", choices=("auto", "tiny", "cpu", "gpu"), default="auto")
-    parser.add_argument("--only", default=",".join(ALL), help="suites, separated by commas")
-    parser.add_argument("--arms", default="", help="only these arms of each suite")
-    parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--fractions", default="", help="only these fractions of the budget")
-    parser.add_argument("--data", default="", help="folder that --prepare wrote")
-    parser.add_argument(
-        "--prepare", default="", help="write the data there; ends then, unless --data is given"
-    )
-    parser.add_argument("--corpora", default="../shared/corpora", help="text for --prepare")
-    parser.add_argument("--jobs", type=int, default=1, help="processes beside one another; times are theirs")
-    parser.add_argument("--tokens", type=float, default=1.0, help="factor on every budget")
-    parser.add_argument("--limit", type=float, default=0.0, help="seconds after which no run is begun")
-    parser.add_argument("--records", default="", help="file of finished runs, to go on from")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = _parser().parse_args()
     began = time.monotonic()
+    if args.publish:
+        publish([Path(p) for p in args.publish.split(",")], args.size, args.device_name, args.command)
+        return
     cuda = torch.cuda.is_available()
     size = ("gpu" if cuda else "cpu") if args.size == "auto" else args.size
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,20 +59,28 @@ def main() -> None:
             print(json.dumps(sizes), file=sys.stderr)
             if args.prepare and not args.data:
                 return
-        seeds = [int(s) for s in args.seeds.split(",")]
+        cache = Path(args.cache or Path(scratch, "cache"))
+        cache.mkdir(parents=True, exist_ok=True)
         base = Work(
             "", "", 0, 1.0, size, str(data), "cuda" if cuda else "cpu",
-            "bf16" if cuda else pick_dtype("auto"), str(Path(scratch, "cache")),
-            threads=max((os.cpu_count() or 1) // args.jobs, 1), factor=args.tokens,
+            "bf16" if cuda else pick_dtype("auto"), str(cache),
+            threads=args.threads or max((os.cpu_count() or 1) // args.jobs, 1), factor=args.tokens,
         )  # fmt: skip
         only = args.only.split(",")
         records = Records(Path(args.records) if args.records else None)
         until = began + args.limit if args.limit else float("inf")
+        seeds = [int(s) for s in args.seeds.split(",")]
         wanted = [a for a in args.arms.split(",") if a]
         fractions = [float(f) for f in args.fractions.split(",") if f]
+        works: list[Work] = []
+        static = None
+        if "b2" in only and (not wanted or "static" in wanted):
+            static = _static(base, records, args.jobs, until)
         for suite in (s for s in only if s != "overhead"):
-            works = plan(suite, base, seeds, wanted, fractions, records, args.jobs, until)
-            records.make(works, args.jobs, until)
+            works += plan(suite, base, seeds, wanted, fractions, static)
+        # Seeds one after the other, so that time that runs out leaves whole comparisons; long runs first.
+        works.sort(key=lambda w: (w.seed, -w.fraction * scale_of(w.suite, w.size).tokens))
+        records.make(works, args.jobs, until)
         result: dict[str, Any] = {
             "size": size,
             "device": torch.cuda.get_device_name() if cuda else "cpu",
@@ -89,41 +93,68 @@ def main() -> None:
         result["records"] = records.all
         result["seconds"] = round(time.monotonic() - began, 1)
     print(json.dumps(result) if args.json else to_markdown(result))
+    sys.exit(1 if any("failed" in record for record in records.all) else 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.interaction", description=__doc__)
+    parser.add_argument("--size", choices=("auto", "tiny", "cpu", "gpu"), default="auto")
+    parser.add_argument("--only", default=",".join(ALL), help="suites, separated by commas")
+    parser.add_argument("--arms", default="", help="only these arms of each suite")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--fractions", default="", help="only these fractions of the budget")
+    parser.add_argument("--data", default="", help="folder that --prepare wrote")
+    parser.add_argument(
+        "--prepare", default="", help="write the data there; ends then, unless --data is given"
+    )
+    parser.add_argument("--corpora", default="../shared/corpora", help="text for --prepare")
+    parser.add_argument("--jobs", type=int, default=1, help="processes beside one another; times are theirs")
+    parser.add_argument("--threads", type=int, default=0, help="of each process; its share of the cores if 0")
+    parser.add_argument("--tokens", type=float, default=1.0, help="factor on every budget")
+    parser.add_argument("--limit", type=float, default=0.0, help="seconds after which no run is begun")
+    parser.add_argument("--records", default="", help="file of finished runs, to go on from")
+    parser.add_argument("--cache", default="", help="folder of references and scores, kept between commands")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--publish", default="", help="files of records, by commas, to write the tables of")
+    parser.add_argument("--device-name", default="", help="for --publish: where the records were made")
+    parser.add_argument("--command", default="", help="for --publish: how")
+    return parser
+
+
+def _static(base: Work, records: Records, jobs: int, until: float) -> dict[str, float] | None:
+    """The best static mixture of the swarm, which is an arm of "b2"; None if the time was short."""
+    proxies = swarm_work(base)
+    done = records.make(proxies, jobs, until)
+    if len(done) < len(proxies):
+        return None
+    static = static_mixture(base, proxies, done)
+    print(json.dumps({"static": static}), file=sys.stderr)
+    return static
 
 
 def plan(
-    suite: str, base: Work, seeds: list[int], wanted: list[str], fractions: list[float], records: Records,
-    jobs: int, until: float,
+    suite: str, base: Work, seeds: list[int], wanted: list[str], fractions: list[float],
+    static: dict[str, float] | None,
 ) -> list[Work]:  # fmt: skip
-    """The runs of a suite; for "b2" the swarm is made at once, as an arm is what it finds."""
-    static: dict[str, float] | None = None
-    if suite == "b2" and (not wanted or "static" in wanted):
-        proxies = swarm_work(base)
-        done = records.make(proxies, jobs, until)
-        if len(done) == len(proxies):
-            static = static_mixture(base, proxies, done)
-            print(json.dumps({"static": static}), file=sys.stderr)
+    """The runs of a suite."""
     tables = {
         "b1": arms.skills,
         "b2": lambda: arms.domains(static),
         "b3": arms.dirty,
         "control": arms.control,
     }
-    scale = (SKILLS if suite == "b1" else TEXT)[base.size]
-    works: list[Work] = []
-    for seed in seeds:
-        for arm in tables[suite]():
-            if wanted and arm not in wanted:
-                continue
-            # Only what is asked for the cost of reaching a level is trained to all budgets.
-            several = suite in ("b1", "b3") or (suite == "b2" and arm in ("proportional", "ours_target"))
-            for fraction in scale.fractions if several else (1.0,):
-                if not fractions or fraction in fractions:
-                    mixture = static if arm == "static" else None
-                    works.append(
-                        replace(base, suite=suite, arm=arm, seed=seed, fraction=fraction, mixture=mixture)
-                    )
-    return works
+    scale, several = scale_of(suite, base.size), REACHING[suite]
+    return [
+        replace(
+            base, suite=suite, arm=arm, seed=seed, fraction=fraction,
+            mixture=static if arm == "static" else None,
+        )
+        for seed in seeds
+        for arm in tables[suite]()
+        if not wanted or arm in wanted
+        for fraction in (scale.fractions if several is None or arm in several else (1.0,))
+        if not fractions or fraction in fractions
+    ]  # fmt: skip
 
 
 class Records:
@@ -133,7 +164,8 @@ class Records:
         self.path = path
         self.all: list[dict[str, Any]] = []
         if path is not None and path.exists():
-            self.all = [json.loads(line) for line in path.read_text().splitlines()]
+            read = [json.loads(line) for line in path.read_text().splitlines()]
+            self.all = [record for record in read if "failed" not in record]
 
     def _found(self, work: Work) -> dict[str, Any] | None:
         key = (work.suite, work.arm, work.seed, work.fraction)
@@ -159,6 +191,8 @@ def _run(works: list[Work], jobs: int, until: float) -> Iterable[dict[str, Any]]
             if time.monotonic() < until:
                 yield execute(work)
         return
+    # One thread each means one core each: more threads than cores would wait for one another, spinning.
+    os.environ.update(OMP_NUM_THREADS=str(works[0].threads if works else 1), OMP_WAIT_POLICY="passive")
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         # One at a time to each process, so that none is begun when the time is up.
         for record in pool.imap_unordered(execute_until, [(w, until) for w in works]):

@@ -15,6 +15,8 @@ from tillage.train.policies import (
     Curriculum,
     Doremi,
     Fixed,
+    Greats,
+    Likeness,
     LinUpper,
     Odm,
     Proportional,
@@ -25,10 +27,15 @@ from tillage.train.policies import (
     Uniform,
 )
 from tillage.train.policies.mix import Stage
-from tillage.train.policy import Chain, Policy
+from tillage.train.policy import Auto, Chain, Policy
 
 Make = Callable[[int, int], Policy]
 """Steps of the run and seed -> policy."""
+
+
+def ours(steps: int, seed: int) -> Policy:
+    """What a user gets who names no policy."""
+    return Auto()
 
 
 def ado(steps: int) -> Ado:
@@ -67,7 +74,7 @@ def skills() -> dict[str, Make]:
         "skill_it": lambda steps, seed: SkillIt(edges=GRAPH, every=max(steps // 10, 1)),
         "aioli": lambda steps, seed: aioli(steps, len(names)),
         "ado": lambda steps, seed: ado(steps),
-        "ours": lambda steps, seed: ours_skills(steps),
+        "ours": ours,
     }
 
 
@@ -79,8 +86,9 @@ def domains(static: dict[str, float] | None) -> dict[str, Make]:
         "odm": lambda steps, seed: Odm(warmup=max(steps // 50, 1)),
         "ado": lambda steps, seed: ado(steps),
         "aioli": lambda steps, seed: aioli(steps, 8),
-        "ours": lambda steps, seed: ours_domains(steps),
-        "ours_target": lambda steps, seed: ours_targeted(steps),
+        "ours": ours,
+        "ours_target": ours,
+        "target_mix": lambda steps, seed: TargetMix(warmup=max(steps // 50, 1), temperature=1.0),
     }
     if static is not None:
         made["static"] = lambda steps, seed: Fixed(weights=static)
@@ -95,11 +103,16 @@ def dirty() -> dict[str, Make]:
         "oracle": lambda steps, seed: ColumnSelect(column="relevant", keep=0.2),
         "rho1": lambda steps, seed: Rho1(keep=0.6),
         "rho": lambda steps, seed: RhoSelect(keep=0.5),
+        "greats": lambda steps, seed: Greats(),
         "lin_upper": lambda steps, seed: LinUpper(burn_in=max(steps // 10, 1)),
         "color": lambda steps, seed: Color(keep=0.2),
-        "color_prepared": lambda steps, seed: Color(keep=0.1),
-        "target_mix": lambda steps, seed: TargetMix(),
-        "ours": lambda steps, seed: ours_targeted(steps),
+        "target_mix": lambda steps, seed: TargetMix(warmup=max(steps // 50, 1)),
+        "mix_color": lambda steps, seed: Chain(TargetMix(warmup=max(steps // 50, 1)), Color(keep=0.25)),
+        "likeness_tenth": lambda steps, seed: Likeness(keep=0.1),
+        "ours_weighted": lambda steps, seed: Chain(
+            Likeness(keep=0.16), LinUpper(burn_in=max(steps // 10, 1))
+        ),
+        "ours": ours,
     }
 
 
@@ -107,18 +120,5 @@ def control() -> dict[str, Make]:
     return {
         "proportional": lambda steps, seed: Proportional(),
         "ado": lambda steps, seed: ado(steps),
-        "ours": lambda steps, seed: ours_domains(steps),
-        "ours_target": lambda steps, seed: ours_targeted(steps),
+        "ours": ours,
     }
-
-
-def ours_skills(steps: int) -> Policy:
-    return TargetMix(warmup=max(steps // 50, 1))
-
-
-def ours_domains(steps: int) -> Policy:
-    return TargetMix(warmup=max(steps // 50, 1), temperature=1.0)
-
-
-def ours_targeted(steps: int) -> Policy:
-    return Chain(TargetMix(warmup=max(steps // 50, 1)), Color(keep=0.25))

@@ -1,28 +1,24 @@
-"""One training run of the benchmark: the feed, a model, an optimiser and a clock, on a CPU or a GPU."""
+"""One run of the benchmark: the project's own trainer as a user runs it, and what is measured after."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from bench.interaction.sizes import Scale
-from torch import Tensor, nn
+from torch import Tensor
 
-from tillage.core.errors import UserError
+from tillage.core.events import EventLog, Note
 from tillage.train.evaluate import Target
-from tillage.train.feed import Feed
-from tillage.train.model import GPT
-from tillage.train.optim import Optimizer
-from tillage.train.policy import Policy, SignalSpec, as_chain
+from tillage.train.policy import Auto, Policy, as_chain
 from tillage.train.precision import precision
-from tillage.train.reference import reference_losses
-from tillage.train.signals.ahead import ahead_scores
-from tillage.train.signals.setting import Setting
+from tillage.train.result import TrainResult
 from tillage.train.tokens import TokenStore
+from tillage.train.trainer import TrainSpec, train
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -33,10 +29,7 @@ class Machine:
 
     device: str = "cpu"
     dtype: str = "fp32"
-
-    def wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
+    threads: int = 1
 
 
 @dataclass
@@ -45,7 +38,8 @@ class Outcome:
 
     Attributes:
         seconds: training with everything that the policy needed: references, scores, probes; no evaluation.
-        ledger: its parts. found: what `evaluate` measured at the end.
+        ledger: its parts. found: what `evaluate` measured at the end. notes: what `auto` stood for.
+        mixture: mean share of each domain over the run. repeats: mean visits of the samples trained on.
     """
 
     steps: int
@@ -54,13 +48,16 @@ class Outcome:
     ledger: dict[str, float]
     found: dict[str, float]
     mixture: dict[str, float] = field(default_factory=dict[str, float])
+    repeats: float = 1.0
+    notes: list[str] = field(default_factory=list[str])
 
     def record(self) -> dict[str, Any]:
         short = {k: round(v, 4) for k, v in self.ledger.items()}
         return {
             "steps": self.steps, "tokens": self.tokens, "seconds": round(self.seconds, 3), "ledger": short,
             "found": {k: round(v, 5) for k, v in self.found.items()},
-            "mixture": {k: round(v, 3) for k, v in self.mixture.items()},
+            "mixture": {k: round(v, 3) for k, v in self.mixture.items()}, "repeats": round(self.repeats, 2),
+            **({"notes": self.notes} if self.notes else {}),
         }  # fmt: skip
 
 
@@ -80,71 +77,54 @@ def run(
     """Train from scratch to `fraction` of the budget, the learning rate decayed to zero there.
 
     Args:
-        target: what a reference model or a gradient of the target is made of.
+        target: what a reference model, or a likeness, is made of.
         cache: where reference models and losses are kept; what they took is counted all the same.
     """
-    needs = as_chain(policy).requires()
-    ledger: dict[str, float] = {}
-    extra: dict[str, Any] = {}
-    spec = scale.reference
-    if needs.reference:
-        text = None if needs.prior else target
-        losses, _ = reference_losses(spec, text, store, scale.seq_len, machine.dtype, cache, machine.device)
-        ledger["reference_training"] = losses.seconds
-        extra.update(reference=losses, token_reference=losses.tokens)
-    model = GPT(scale.model, store.tokenizer.vocab, scale.seq_len, seed).to(machine.device)
-    extra.update(_signals(needs, scale, store, target, machine, cache, ledger))
-    feed = Feed(
-        store, policy, batch_tokens=scale.batch * scale.seq_len, seq_len=scale.seq_len, seed=seed,
-        device=machine.device, max_visits=scale.visits, **extra,
+    spec = TrainSpec(
+        model=scale.model, seq_len=scale.seq_len, batch=scale.batch,
+        tokens=tokens or round(fraction * scale.tokens), optim=scale.optim, seed=seed, policy=policy,
+        reference=scale.reference, dtype="bf16" if machine.dtype == "bf16" else "fp32",
+        device="cuda" if machine.device == "cuda" else "cpu", compile=machine.device == "cuda",
+        max_visits=scale.visits, threads=machine.threads, log_every=1_000_000,
     )  # fmt: skip
-    optimizer = Optimizer(model, scale.optim)
-    budget = tokens or round(fraction * scale.tokens)
-    steps = max(budget // (scale.batch * scale.seq_len), 1)
+    aims = {} if target is None else {spec.reference.target: target}
+    notes: list[str] = []
+    log = EventLog(subscribers=[lambda e: notes.append(e.text) if isinstance(e, Note) else None])
+    _warm_up(spec, store, aims, cache)
+    result = train(spec, store, aims, log, cache=cache, measure=())
+    found = evaluate(_forward(result, machine))
+    names = list(result.mixture[0])
+    mixture = np.mean([[step[name] for name in names] for step in result.mixture], axis=0).tolist()
+    visits = np.unique(result.trained["sample"].to_numpy(), return_counts=True)[1]
+    return Outcome(
+        result.steps, result.tokens, result.seconds,
+        {k: v for k, v in result.ledger.items() if k != "evaluation"}, found,
+        dict(zip(names, mixture, strict=True)), float(visits.mean()), notes,
+    )  # fmt: skip
+
+
+def _forward(result: TrainResult, machine: Machine) -> Forward:
+    model = result.model.to(machine.device)
 
     def forward(ids: Tensor) -> Tensor:
         with precision(machine.dtype, machine.device):
             return model(ids.to(machine.device))
 
-    machine.wait()
-    began = time.perf_counter()
-    model.train()
-    for step in range(steps):
-        batch = feed.select(forward, feed.next())
-        feed.loss(forward(batch.input_ids), batch).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), scale.optim.clip)
-        optimizer.step(scale.optim.factor(step, steps))
-    decided = feed.actions().mixture
-    mixture = dict(zip(feed.groups.names, [] if decided is None else decided.tolist(), strict=False))
-    machine.wait()
-    seconds = time.perf_counter() - began
-    inside = dict(feed.ledger)
-    model.eval()
-    found = evaluate(forward)
-    return Outcome(
-        steps, steps * scale.batch * scale.seq_len, seconds + sum(ledger.values()),
-        {"training": seconds - sum(inside.values()), **inside, **ledger}, found, mixture,
-    )  # fmt: skip
+    return forward
 
 
-def _signals(
-    needs: SignalSpec, scale: Scale, store: TokenStore, target: Target | None, machine: Machine,
-    cache: Path | None, ledger: dict[str, float],
-) -> dict[str, Any]:  # fmt: skip
-    """Scores made ahead, for the policies that need them; what they took goes into the ledger."""
-    scores: dict[str, Any] = {}
-    for name in sorted(needs.ahead):
-        if target is None:
-            raise UserError("scores ahead of training need a target", got=name)
-        setting = Setting(scale.reference, target, store, scale.seq_len, machine.dtype, machine.device)
-        scores[name], took = ahead_scores(name, setting, cache)
-        ledger["ahead_scoring"] = ledger.get("ahead_scoring", 0.0) + took
-    return {"scores": scores}
+_warm: set[tuple[object, ...]] = set()
 
 
-def warm_up(machine: Machine) -> None:
-    """Load what a first step loads, so that no run pays for it."""
-    a = torch.ones(256, 256, device=machine.device, requires_grad=True)
-    with precision(machine.dtype, machine.device):
-        (a @ a).sum().backward()
-    machine.wait()
+def _warm_up(spec: TrainSpec, store: TokenStore, aims: dict[str, Target], cache: Path | None) -> None:
+    """Compile what the run will run, once in a process, so that no run is charged with it."""
+    scored = as_chain(spec.policy).requires().candidates if not isinstance(spec.policy, Auto) else False
+    key = (spec.model.fingerprint(), spec.batch, spec.policy.fingerprint() if scored else "")
+    if not spec.compile or key in _warm:
+        return
+    _warm.add(key)
+    # Shapes are few (a batch, and the candidates of each policy); one kernel for all would be slower.
+    torch._dynamo.config.automatic_dynamic_shapes = False
+    torch._dynamo.config.recompile_limit = 64
+    short = spec.model_copy(update={"tokens": 3 * spec.batch * spec.seq_len})
+    train(short, store, aims, cache=cache, measure=())

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from bench.interaction import arms
 from bench.interaction.data import TARGET, load
-from bench.interaction.loop import Machine, run, warm_up
+from bench.interaction.loop import Machine, run
 from bench.interaction.sizes import TEXT
 from bench.interaction.suites import Work
 
@@ -23,10 +22,8 @@ def overhead(base: Work, wanted: list[str]) -> dict[str, Any]:
     """Throughput of each policy as a ratio to the plain loop beside it; what is spent before training
     (references,
     scores) is listed in seconds, not in the ratio."""
-    torch.set_num_threads(base.threads)
-    machine = Machine(base.device, base.dtype)
-    warm_up(machine)
-    scale = replace(TEXT[base.size], visits=1e9)
+    machine = Machine(base.device, base.dtype, base.threads)
+    scale = replace(TEXT[base.size], visits=199)
     steps = 5 if base.size == "tiny" else STEPS
     tokens = steps * scale.batch * scale.seq_len
     cache = Path(base.cache)

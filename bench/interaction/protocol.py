@@ -12,8 +12,8 @@ Record = dict[str, Any]
 
 
 def pick(records: Sequence[Record], suite: str, arm: str, fraction: float | None = None) -> list[Record]:
-    """Records of an arm in order of seed (and of fraction)."""
-    found = [r for r in records if r["suite"] == suite and r["arm"] == arm]
+    """Records of an arm in order of seed (and of fraction), without runs that used up their data."""
+    found = [r for r in records if r["suite"] == suite and r["arm"] == arm and "found" in r]
     found = [r for r in found if fraction is None or r["fraction"] == fraction]
     return sorted(found, key=lambda r: (r["seed"], r["fraction"]))
 

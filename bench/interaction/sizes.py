@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tillage.train.model import ModelSpec
 from tillage.train.optim import OptimSpec
@@ -17,7 +17,7 @@ class Scale:
         batch: samples in a step. tokens: the full budget. fractions: of it, at which targeted arms are
         trained
             too, each with its learning rate decayed to zero.
-        visits: most times that the samples of a domain are offered.
+        visits: most times that a sample is trained on.
         reference: the reference model; swarm: proxies for the best static mixture, each with `proxy` tokens.
     """
 
@@ -36,38 +36,49 @@ class Scale:
 
 
 _SMALL = ReferenceSpec(model=ModelSpec(layers=2, width=64, head_width=32), tokens=150_000, batch=4)
-_LARGE = ReferenceSpec(model=ModelSpec(layers=4, width=256, head_width=64), tokens=4_000_000, batch=32)
+_LARGE = ReferenceSpec(model=ModelSpec(layers=4, width=256, head_width=64), tokens=3_000_000, batch=32)
+_TINY = ReferenceSpec(model=ModelSpec(layers=1, width=32, head_width=32), tokens=5_000)
+_FRACTIONS = (0.35, 0.5, 0.7, 1.0)
+_GPU = OptimSpec(lr=0.01, lr_embedding=0.01)
 
 TEXT = {
     "tiny": Scale(
-        ModelSpec(layers=1, width=32, head_width=32), 64, 4, 10_000, (0.5, 1.0), OptimSpec(),
-        ReferenceSpec(model=ModelSpec(layers=1, width=32, head_width=32), tokens=5_000), swarm=3, proxy=3_000,
-        evaluate=2_000,
+        ModelSpec(layers=1, width=32, head_width=32), 64, 4, 10_000, (0.5, 1.0), OptimSpec(), _TINY, swarm=3,
+        proxy=3_000, evaluate=2_000,
     ),
     "cpu": Scale(
-        ModelSpec(layers=4, width=128, head_width=64), 256, 4, 400_000, (0.25, 0.35, 0.5, 0.7, 1.0),
-        OptimSpec(),
-        _SMALL,
+        ModelSpec(layers=4, width=128, head_width=64), 256, 4, 300_000, _FRACTIONS, OptimSpec(), _SMALL,
+        swarm=24, proxy=100_000,
     ),
     "gpu": Scale(
-        ModelSpec(layers=8, width=512, head_width=64), 512, 64, 20_000_000, (0.25, 0.35, 0.5, 0.7, 1.0),
-        OptimSpec(lr=0.01, lr_embedding=0.01), _LARGE, swarm=24, proxy=3_000_000, evaluate=60_000,
+        ModelSpec(layers=8, width=512, head_width=64), 512, 64, 8_000_000, _FRACTIONS, _GPU, _LARGE,
+        swarm=24, proxy=1_500_000, evaluate=60_000,
     ),
 }  # fmt: skip
+"""Suites "b2", "b3" and "control"; 1 M parameters on a CPU, 27 M on a GPU."""
+
+DIRTY = {
+    **TEXT,
+    "gpu": replace(TEXT["gpu"], model=ModelSpec(layers=12, width=640, head_width=64), tokens=5_000_000),
+}
+"""Suite "b3": 62 M parameters on a GPU."""
 
 SKILLS = {
     "tiny": Scale(
-        ModelSpec(layers=1, width=32, head_width=32), 64, 8, 8_192, (0.5, 1.0), OptimSpec(),
-        ReferenceSpec(model=ModelSpec(layers=1, width=32, head_width=32), tokens=5_000), swarm=3, proxy=2_000,
-        evaluate=4_000,
+        ModelSpec(layers=1, width=32, head_width=32), 64, 8, 8_192, (0.5, 1.0), OptimSpec(), _TINY, swarm=3,
+        proxy=2_000, evaluate=4_000,
     ),
     "cpu": Scale(
-        ModelSpec(layers=3, width=128, head_width=32), 128, 16, 2_000_000, (0.125, 0.25, 0.5, 1.0),
-        OptimSpec(),
+        ModelSpec(layers=3, width=96, head_width=32), 128, 16, 3_000_000, (0.25, 0.5, 1.0), OptimSpec(),
         _SMALL, visits=8.0, evaluate=30_000,
     ),
     "gpu": Scale(
-        ModelSpec(layers=4, width=256, head_width=32), 128, 128, 32_000_000, (0.06, 0.12, 0.25, 0.5, 1.0),
-        OptimSpec(lr=0.01, lr_embedding=0.01), _LARGE, visits=8.0, evaluate=60_000,
+        ModelSpec(layers=4, width=256, head_width=32), 128, 128, 32_000_000, (0.12, 0.25, 0.5, 1.0), _GPU,
+        _LARGE, visits=8.0, evaluate=60_000,
     ),
 }  # fmt: skip
+
+
+def scale_of(suite: str, size: str) -> Scale:
+    """How a suite trains at a size."""
+    return {"b1": SKILLS, "b3": DIRTY}.get(suite, TEXT)[size]

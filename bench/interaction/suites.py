@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 from bench.interaction import arms
 from bench.interaction.data import DOMAINS, TARGET, Bundle, head, joined, load
-from bench.interaction.loop import Forward, Machine, run, warm_up
-from bench.interaction.sizes import SKILLS, TEXT, Scale
+from bench.interaction.loop import Forward, Machine, run
+from bench.interaction.sizes import Scale, scale_of
 from bench.interaction.tasks import TARGETS, accuracy, questions, skill_store
 
 from tillage.train.evaluate import Target, bits_per_byte
 from tillage.train.policies import Fixed
+from tillage.train.stream import UsedUp
 from tillage.train.swarm import best_mixture, draw_mixtures, fit_log_linear
 from tillage.train.tokens import TokenStore
 
@@ -45,7 +47,7 @@ class Work:
 
     def scale(self) -> Scale:
         """Its budgets and shapes."""
-        found = (SKILLS if self.suite == "b1" else TEXT)[self.size]
+        found = scale_of(self.suite, self.size)
         return replace(
             found, tokens=round(found.tokens * self.factor), proxy=round(found.proxy * self.factor)
         )
@@ -55,21 +57,22 @@ STORES = {"b2": "domains", "swarm": "domains", "b3": "dirty", "control": "same"}
 
 
 def execute(work: Work) -> dict[str, Any]:
-    """Make one run; the record that goes into the results."""
-    import torch
+    """Make one run; the record that goes into the results.
 
-    torch.set_num_threads(work.threads)
-    machine = Machine(work.device, work.dtype)
-    warm_up(machine)
+    A run that uses up its data within the bound on repetition ends there, and one that fails ends alone:
+    their records say so and hold no measurement.
+    """
+    machine = Machine(work.device, work.dtype, work.threads)
     cache = Path(work.cache)
-    if work.suite == "b1":
-        outcome = _skills(work, machine, cache)
-    else:
-        outcome = _text(work, machine, cache)
-    return {
-        "suite": work.suite, "arm": work.arm, "seed": work.seed, "fraction": work.fraction,
-        **outcome.record(),
-    }  # fmt: skip
+    name = {"suite": work.suite, "arm": work.arm, "seed": work.seed, "fraction": work.fraction}
+    try:
+        outcome = _skills(work, machine, cache) if work.suite == "b1" else _text(work, machine, cache)
+    except UsedUp as error:
+        return {**name, "used_up": str(error.got)}
+    except Exception as error:  # noqa: BLE001  # told, made again next time, exit 1
+        traceback.print_exc()
+        return {**name, "failed": f"{type(error).__name__}: {error}"[:300]}
+    return {**name, **outcome.record()}
 
 
 def execute_until(task: tuple[Work, float]) -> dict[str, Any] | None:
@@ -85,7 +88,7 @@ def _steps(scale: Scale, work: Work) -> int:
 
 def _skills(work: Work, machine: Machine, cache: Path) -> Any:
     scale = work.scale()
-    store = skill_store(cache, round(scale.tokens * 0.5))
+    store = skill_store(cache, scale.tokens)
     make = arms.skills()[work.arm]
     tests = {name: questions(name, scale.evaluate, store.tokenizer) for name in TARGETS}
 
@@ -134,9 +137,8 @@ def measure(bundle: Bundle, scale: Scale, names: tuple[str, ...]) -> Callable[[F
 def _text(work: Work, machine: Machine, cache: Path) -> Any:
     scale = work.scale()
     bundle = load(Path(work.data), STORES[work.suite])
-    clean = joined("clean", [bundle.search[name] for name in DOMAINS])
     names: tuple[str, ...] = DOMAINS
-    target = clean
+    target = joined("clean", [bundle.search[name] for name in DOMAINS])
     if work.suite in ("b3",) or work.arm == "ours_target":
         target = bundle.search[TARGET]
     if work.suite == "b3":

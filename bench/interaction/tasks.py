@@ -1,6 +1,5 @@
-"""Skills that build on one another: chains of assignments (LEGO, Zhang et al. 2022, arXiv 2206.04301),
-sums of
-several digits, and operations on strings. Every example is `question>answer` on a line of its own."""
+"""Skills that build on one another: chains of assignments (LEGO, Zhang et al. 2022, arXiv 2206.04301), sums
+of several digits, and operations on strings. Every example is `question>answer` on a line of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from tillage.train.tokens import Tokenizer, TokenStore
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = "abcdefgh"
 Rng = np.random.Generator
 
 
@@ -28,19 +27,19 @@ def _add(rng: Rng, digits: int) -> str:
 
 
 def _lego(rng: Rng, length: int) -> str:
-    """`c=-b;b=-a;a=+`, in order, and the sign of the last letter asked for."""
-    names = [LETTERS[i] for i in rng.permutation(26)[:length]]
-    sign = int(rng.integers(2))
-    parts = [f"{names[0]}={'+-'[sign]}"]
+    """`c=-;b=-c;a=+b`, in order, and the signs of all letters: -, +, +."""
+    names = [LETTERS[i] for i in rng.permutation(len(LETTERS))[:length]]
+    signs = [int(rng.integers(2))]
+    parts = [f"{names[0]}={'+-'[signs[0]]}"]
     for one, two in itertools.pairwise(names):
         flip = int(rng.integers(2))
-        sign ^= flip
+        signs.append(signs[-1] ^ flip)
         parts.append(f"{two}={'+-'[flip]}{one}")
-    return f"{';'.join(parts)};{names[-1]}>{'+-'[sign]}"
+    return f"{';'.join(parts)}>{''.join('+-'[sign] for sign in signs)}"
 
 
 def _string(rng: Rng, kind: str, length: int) -> str:
-    word = "".join(LETTERS[i] for i in rng.integers(0, 26, length))
+    word = "".join(LETTERS[i] for i in rng.integers(0, len(LETTERS), length))
     made = {"copy": word, "reverse": word[::-1], "mirror": word + word[::-1]}[kind]
     return f"{kind[0]}{word}>{made}"
 
@@ -48,23 +47,23 @@ def _string(rng: Rng, kind: str, length: int) -> str:
 SKILLS: dict[str, Callable[[Rng], str]] = {
     "add1": lambda rng: _add(rng, 1),
     "add2": lambda rng: _add(rng, 2),
+    "lego1": lambda rng: _lego(rng, 1),
     "lego2": lambda rng: _lego(rng, 2),
     "lego3": lambda rng: _lego(rng, 3),
-    "lego4": lambda rng: _lego(rng, 4),
-    "copy": lambda rng: _string(rng, "copy", 6),
-    "reverse": lambda rng: _string(rng, "reverse", 6),
-    "mirror": lambda rng: _string(rng, "mirror", 6),
+    "copy": lambda rng: _string(rng, "copy", 4),
+    "reverse": lambda rng: _string(rng, "reverse", 4),
+    "mirror": lambda rng: _string(rng, "mirror", 4),
 }
-TARGETS = ("add2", "lego4", "mirror")
+TARGETS = ("add2", "lego3", "mirror")
 GRAPH = {
     "add1": {"add2": 0.5},
-    "lego2": {"lego3": 0.5, "lego4": 0.5},
-    "lego3": {"lego4": 0.5},
+    "lego1": {"lego2": 0.5, "lego3": 0.5},
+    "lego2": {"lego3": 0.5},
     "copy": {"mirror": 0.5},
     "reverse": {"mirror": 0.5},
 }
 """Which skill helps which, for Skill-It; 0.5 as in its code."""
-STAGES = (("add1", "lego2", "copy"), ("lego3", "reverse"), TARGETS)
+STAGES = (("add1", "lego1", "copy"), ("lego2", "reverse"), TARGETS)
 """The hand-made curriculum: easy, middle, target."""
 
 

@@ -14,6 +14,8 @@ from tillage.data.dataset import Dataset
 from tillage.loop.rounds import loop
 from tillage.loop.spec import LoopSpec
 from tillage.train.model import ModelSpec
+from tillage.train.policies import LinUpper, RhoSelect, TargetMix
+from tillage.train.policy import Auto, Chain
 from tillage.train.reference import ReferenceSpec
 from tillage.train.trainer import TrainSpec
 
@@ -30,6 +32,7 @@ SPEC = LoopSpec(
     search_bytes=8_000,
     holdout_bytes=8_000,
     utility_documents=160,
+    policy=Chain(TargetMix(), RhoSelect(keep=0.75), LinUpper(r=2.0)),
 )
 SYLLABLES = ["ba", "den", "fi", "gor", "la", "mes", "no", "ri", "sul", "ta", "ven", "pe"]
 WORDS = [a + b + c for a in SYLLABLES for b in SYLLABLES for c in ("", "s", "ra")]
@@ -159,6 +162,7 @@ def test_a_training_file_lies_over_the_defaults(tmp_path):
     spec = LoopSpec.from_yaml(path)
     assert (spec.seeds, spec.train.tokens, spec.policy.name) == (2, 5000, "odm")
     assert spec.train.reference == LoopSpec().train.reference
+    assert LoopSpec().policy == Auto()
     path.write_text("seads: 2\n")
     with pytest.raises(UserError, match="seads") as error:
         LoopSpec.from_yaml(path)

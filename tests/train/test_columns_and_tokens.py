@@ -26,6 +26,7 @@ from tillage.train.policies import (
     LossQuantile,
     Odm,
     Rho1,
+    RhoSelect,
     Uniform,
 )
 from tillage.train.policy import Chain, Policy, Scored, ScoredTokens
@@ -151,8 +152,9 @@ def test_selection_by_a_column_scores_nothing(store: TokenStore) -> None:
 
     feed, model = make(store, Chain(Odm(), ColumnSelect(column="score", keep=0.5))), table(store)
     values = store.samples(SEQ).column("score")
-    offered = feed.next()
-    batch = feed.select(never, offered)
+    batch = feed.select(never, feed.next())
+    offered = make(store, Chain(Odm(), RhoSelect(keep=0.5))).next()  # the same draws, to be scored
+    assert offered.candidates and not batch.candidates
     best = np.sort(np.nan_to_num(values[offered.samples], nan=-1.0))[BATCH:]
     assert sorted(np.nan_to_num(values[batch.samples], nan=-1.0)) == pytest.approx(best.tolist())
     feed.loss(model(batch.input_ids), batch)

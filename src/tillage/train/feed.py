@@ -34,6 +34,7 @@ from tillage.train.batch import (
     check_finite,
     check_weights,
 )
+from tillage.train.growth import card, check_growth
 from tillage.train.losses import IGNORE, sample_losses, token_losses
 from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
@@ -158,6 +159,8 @@ class Feed:
         self._pending: tuple[Batch, Tensor, torch.cuda.Event | None] | None = None
         self._window: list[tuple[Ints, Ints, Array, Array]] = []
         self._seen = Seen(self.measures, seq_len, 3.0 * self.batch)
+        self.adopted: list[dict[str, Any]] = []
+        """Grown versions of the data that took over, each with its step."""
         self._factor = 1.0
         """What the gradients of the last step still have to be multiplied by."""
         self._measured: Measured | None = None
@@ -194,7 +197,7 @@ class Feed:
             yield self.next()
 
     def next(self) -> Batch:
-        """The next micro-batch (or its candidates)."""
+        """The next micro-batch (or its candidates, where these have to be scored by a model)."""
         self._settle()
         if self._open is not None:
             if self.policy.adaptive:
@@ -211,16 +214,27 @@ class Feed:
         share, (mixture, count) = self.batch // self.accumulate, self._plan(self._step)
         if not mixture.any():
             raise used_up(self.max_visits)
-        block = self._stream.take(mixture, count, *self._slice(count))
+        block = self._stream.take(mixture, count, *self._reads(count))
         self._offered += count
         batch = self._batch(block.samples, block.groups, block.tokens, block.targets, count > share)
         self._open = batch
+        if self._unread(count):
+            batch = self.keep(batch, np.full(len(batch.samples), np.nan))
         following = self._step + (self._micro + 1 == self.accumulate)
         if following in self._scheduled:
             mixture, count = self._plan(following)
             if mixture.any():
-                self._stream.prepare(mixture, count, *self._slice(count))
+                self._stream.prepare(mixture, count, *self._reads(count))
         return batch
+
+    def _unread(self, count: int) -> bool:
+        """Whether the best of `count` candidates are found without their tokens."""
+        looked_at = self.needs.candidates or self.needs.gradients
+        return count > self.batch // self.accumulate and not looked_at
+
+    def _reads(self, count: int) -> tuple[int, int]:
+        """The samples of `count` whose tokens this rank reads."""
+        return (0, 0) if self._unread(count) else self._slice(count)
 
     def select(self, model: Model, batch: Batch, losses: TokenLosses | None = None) -> Batch:
         """Score candidates with `model` (no gradient) and keep the best; others come back as they are.
@@ -383,6 +397,8 @@ class Feed:
             self._close(self._open, None, None)
         return {
             **self._identity(),
+            "store": card(self.store),
+            "adopted": self.adopted,
             "step": self._step,
             **self._stream.position.state_dict(),
             "scheduled": [
@@ -393,17 +409,31 @@ class Feed:
             "visits": None if self._visits is None else self._visits.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state, at this or another number of ranks. `UserError` says what differs."""
+    def load_state_dict(self, state: Mapping[str, Any], adopt: bool = False) -> None:
+        """Go on from a saved state, at this or another number of ranks. `UserError` says what differs.
+
+        Args:
+            adopt: take this feed's store for a grown version of the saved one. The policy, its schedule and
+                the draws go on; in the new store every domain is read from the beginning, and `adopted` holds
+                the step.
+        """
+        grown = adopt and state["store"]["fingerprint"] != self.store.fingerprint
+        if grown:
+            check_growth(state["store"], self.store)
         for name, value in self._identity().items():
-            if state.get(name) != value:
+            if state.get(name) != value and not (grown and name == "store_fingerprint"):
                 raise UserError(
                     f"the saved feed had another {name.replace('_', ' ')}", got=value,
                     expected=state.get(name), hint="resume with the same data and settings, or start anew",
                 )  # fmt: skip
         self.policy.load_state_dict(state["policy"])
-        self._stream.moved(Position.load(state))
-        if self._visits is not None:
+        self.adopted = list(state["adopted"])
+        position = Position.load(state)
+        if grown:
+            self.adopted.append({"step": state["step"], **card(self.store)})
+            position = Position(position.drawn, np.zeros_like(position.cursors))
+        self._stream.moved(position)
+        if self._visits is not None and not grown:
             self._visits.load_state_dict(state["visits"])
         self._step, self._micro = state["step"], 0
         self._scheduled = {

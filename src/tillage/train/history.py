@@ -19,6 +19,11 @@ class History:
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
         self._steps: list[Trained] = []
+        self._first = 0
+
+    def begin(self, step: int) -> None:
+        """From this step on samples are those of another store: `documents` tells of these alone."""
+        self._first = step
 
     def add(self, trained: Trained | None) -> None:
         if trained is None or trained.step != len(self._steps):
@@ -73,7 +78,7 @@ class History:
         cut = store.samples(seq_len)
         visits = np.zeros(len(store), dtype=np.int64)
         weight, loss = np.zeros(len(store)), np.zeros(len(store))
-        for s in self._steps:
+        for s in self._steps[self._first :]:
             for sample, w, value in zip(s.samples, s.weights, s.losses, strict=True):
                 touched = cut.documents(int(sample))
                 span = np.asarray(touched, dtype=np.int64)
@@ -94,8 +99,8 @@ class History:
         )
         return table.sort_by("id")
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [
+    def state_dict(self) -> dict[str, Any]:
+        steps = [
             {
                 "step": s.step,
                 "samples": s.samples.tolist(),
@@ -107,8 +112,10 @@ class History:
             }
             for s in self._steps
         ]
+        return {"first": self._first, "steps": steps}
 
-    def load_state_dict(self, state: list[Mapping[str, Any]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._first = state["first"]
         self._steps = [
             Trained(
                 s["step"],
@@ -119,5 +126,5 @@ class History:
                 np.asarray(s["mixture"]),
                 s["keep"],
             )
-            for s in state
+            for s in state["steps"]
         ]

@@ -25,7 +25,8 @@ class TrainJob(Spec):
     """What `train.yaml` holds. Paths are relative to the folder of the file.
 
     store: folder of the token store. targets: name -> file or pattern (.parquet or .jsonl, also .gz and .zst,
-    with a `text` field; anything else is read as one text a file). train: the fields of `TrainSpec`.
+    with a `text` field; anything else is read as one text a file). train: the fields of `TrainSpec`;
+    its policy is `auto` where none is named, which aims at the target `reference.target`, if it is there.
     """
 
     store: str
@@ -46,9 +47,10 @@ class TrainJob(Spec):
         if not isinstance(value, dict):
             raise UserError("the training file holds no fields", where=path, expected="store, targets, train")
         fields: dict[str, Any] = {"base": str(path.parent), **value}
-        if isinstance(fields.get("train"), dict):
+        settings = fields.get("train", {})
+        if isinstance(settings, dict):
             try:
-                fields["train"] = TrainSpec.load(fields["train"], f"{path}: train")
+                fields["train"] = TrainSpec.load({"policy": "auto", **settings}, f"{path}: train")
             except UserError as error:
                 if str(path) not in str(error.where):  # the parser of policies does not know the file
                     error.where = f"{path}: train.{error.where or 'policy'}"

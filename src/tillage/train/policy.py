@@ -344,6 +344,8 @@ class Chain(Policy):
     def model_post_init(self, context: Any, /) -> None:
         super().model_post_init(context)
         owner: dict[str, Policy] = {}
+        if len(self.parts) > 1 and any(isinstance(part, Auto) for part in self.parts):
+            raise UserError("the policy auto stands alone", expected="auto, or policies that you choose")
         for part in self.parts:
             for factor in sorted(part.factors):
                 if factor in owner:
@@ -418,10 +420,24 @@ class Chain(Policy):
             part.load_state_dict(part_state)
 
 
+class Auto(Policy):
+    """Stands for the policy that `tillage.train.auto.resolve` finds for a store and a target."""
+
+    factors: ClassVar[frozenset[Factor]] = frozenset()
+    name: ClassVar[str] = "auto"
+
+    def start(self, groups: Groups) -> Self:
+        raise UserError(
+            "the policy auto was not resolved", hint="tillage.train.auto.resolve(policy, store, target, ...)"
+        )
+
+
 def parse_policy(value: Any) -> Policy:
-    """A policy from YAML: `odm`, `{odm: {smoothing: 0.9}}`, or a list of these for a chain."""
+    """A policy from YAML: `auto`, `odm`, `{odm: {smoothing: 0.9}}`, or a list of these for a chain."""
     if isinstance(value, Policy):
         return value
+    if value == Auto.name:
+        return Auto()
     if isinstance(value, str):
         return policies.get(value, "policy")()
     if isinstance(value, Mapping):
@@ -438,6 +454,8 @@ def parse_policy(value: Any) -> Policy:
 
 def dump_policy(value: Policy) -> Any:
     """The inverse of `parse_policy`."""
+    if isinstance(value, Auto):
+        return value.name
     if isinstance(value, Chain):
         return [dump_policy(part) for part in value.parts]
     return {value.name: value.model_dump(mode="json")}

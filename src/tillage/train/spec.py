@@ -29,6 +29,7 @@ class TrainSpec(Spec):
             "log_every",
             "checkpoint_every",
             "keep_checkpoints",
+            "adopt",
             "device",
             "compile",
             "recompute",
@@ -88,6 +89,8 @@ class TrainSpec(Spec):
     checkpoint_every: int = Field(default=0, ge=0)
     """Steps between checkpoints (in the work folder); 0: none."""
     keep_checkpoints: int = Field(default=2, ge=1)
+    adopt: bool = False
+    """Whether a run may go on with a grown version of its data; otherwise another store is refused."""
 
     @model_validator(mode="before")
     @classmethod

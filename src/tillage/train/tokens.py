@@ -320,9 +320,13 @@ class Samples:
 
     def column(self, name: str) -> Floats:
         """A measurement per sample: the mean over its documents, weighted by tokens; NaN if none has it."""
-        values, starts = self.store.column(name), self.store.starts
+        return self.average(self.store.column(name))
+
+    def average(self, values: Floats) -> Floats:
+        """From documents to samples: means weighted by tokens, of those that are not NaN."""
         if self.pieces is not None:
             return self.pieces.column(values)
+        starts = self.store.starts
         known = np.isfinite(values)
         size = np.diff(starts)
         mass = np.concatenate([[0.0], np.cumsum(size * known)])

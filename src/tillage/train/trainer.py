@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tillage.core.errors import UserError, WorkFailed, nearest
-from tillage.core.events import Evaluated, EventLog, LossSpike, Overhead, TrainStep
+from tillage.core.events import Evaluated, EventLog, LossSpike, Note, Overhead, TrainStep
 from tillage.core.workspace import check_writable
+from tillage.train.auto import resolve
 from tillage.train.batch import Batch
 from tillage.train.causal import CausalModel
 from tillage.train.checkpoint import Checkpoints, read_checkpoint
@@ -35,7 +36,7 @@ from tillage.train.parallel import (
     together,
     whole_model,
 )
-from tillage.train.policy import as_chain
+from tillage.train.policy import Auto, as_chain, dump_policy, parse_policy
 from tillage.train.precision import pick_dtype, precision
 from tillage.train.probes import gradient_probe, losses_of
 from tillage.train.reference import ReferenceLosses, reference_losses
@@ -61,6 +62,7 @@ def train(
     cache: Path | None = None,
     start: Path | None = None,
     forever: Collection[int] = (),
+    measure: Collection[str] | None = None,
 ) -> TrainResult:
     """Train from scratch, or go on from the newest checkpoint in `workdir`.
 
@@ -73,6 +75,7 @@ def train(
         start: a checkpoint of a run that differs from this one in its budget only, to begin with when
             `workdir` holds none.
         forever: steps whose checkpoints are written and never removed.
+        measure: names of the targets to measure; all by default.
 
     Raises:
         UserError: settings that do not fit the store, or a checkpoint of another run.
@@ -99,6 +102,7 @@ def train(
         )  # fmt: skip
     where = f"arm {spec.arm}, seed {spec.seed}"
     with together(where, world):
+        spec, choosing = _resolved(spec, store, targets, log)
         reference, values = _reference(spec, store, targets, dtype, cache or workdir, device)
         scores, ahead = _scores(spec, store, targets, dtype, cache or workdir, device)
         model = build_model(spec.model, store.tokenizer.vocab, spec.seq_len, spec.seed).to(device)
@@ -140,12 +144,13 @@ def train(
             scorer=scorer,
             rates=rates,
         )
+        measured = {k: v for k, v in targets.items() if measure is None or k in measure}
         history = History(feed.groups.names)
-        run = Run(spec, feed, model, history, dtype, device, world, targets, log, gradients, scorer)
+        run = Run(spec, feed, model, history, dtype, device, world, measured, log, gradients, scorer)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
-        if scores:
-            feed.ledger["ahead_scoring"] = ahead
+        if scores or choosing:
+            feed.ledger["ahead_scoring"] = ahead + choosing
         checkpoints = (
             Checkpoints(workdir / "checkpoints", spec.keep_checkpoints, forever)
             if workdir is not None
@@ -168,6 +173,28 @@ def train(
             )
         )
     return result
+
+
+def _resolved(
+    spec: TrainSpec, store: TokenStore, targets: dict[str, Target], log: EventLog
+) -> tuple[TrainSpec, float]:
+    """The spec with what `auto` stands for, told in the log, and the seconds that it took to find out.
+
+    The first process decides, as with scores.
+    """
+    if not isinstance(spec.policy, Auto):
+        return spec, 0.0
+    began = time.perf_counter()
+    rank, world = ranks()
+    made: list[Any] = [None]
+    if rank == 0:
+        target = targets.get(spec.reference.target)
+        found = resolve(spec.policy, store, target, spec.seq_len, spec.tokens)
+        log.emit(Note(str(found)))
+        made[0] = dump_policy(found.policy)
+    if world > 1:
+        dist.broadcast_object_list(made, 0)
+    return spec.model_copy(update={"policy": parse_policy(made[0])}), time.perf_counter() - began
 
 
 def _target(spec: TrainSpec, targets: dict[str, Target]) -> Target:
@@ -432,6 +459,9 @@ class Run:
         saved, mine = dict(state["identity"]), self.identity()
         if newest is None:
             saved["spec"] = mine["spec"]  # a branch: the same run up to here
+        grown = self.spec.adopt and saved["store"] != mine["store"]
+        if grown:
+            saved["store"] = mine["store"]  # the feed says whether it is a grown version
         if saved != mine:
             raise UserError(
                 "the checkpoint belongs to another run", where=path, got=saved, expected=mine,
@@ -439,7 +469,7 @@ class Run:
             )  # fmt: skip
         load_whole_model(self.model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.feed.load_state_dict(state["feed"])
+        self.feed.load_state_dict(state["feed"], self.spec.adopt)
         if self.probe is not None:
             self.probe.load_state_dict(state["gradients"])
         if self.scorer is not None:
@@ -447,6 +477,14 @@ class Run:
         self.feed.ledger.update(state["ledger"])
         self.feed.forwards.update(state["forwards"])
         self.history.load_state_dict(state["history"])
+        if grown:
+            self.history.begin(self.feed.step)
+            new = self.feed.adopted[-1]
+            self.log.emit(
+                Note(
+                    f"from step {new['step']} on: version {new['version']} of the data, {new['fingerprint']}"
+                )
+            )
         if self.watch is not None and state["spikes"] is not None:
             self.watch.load_state_dict(state["spikes"])
         self.seconds, self.evaluation = state["seconds"], state["evaluation"]

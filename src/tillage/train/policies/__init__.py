@@ -1,6 +1,6 @@
 """The policies that come with Tillage; importing this package registers them."""
 
-from tillage.train.policies.ahead import Color, Less, MiniPlm, PerplexityCorrelation
+from tillage.train.policies.ahead import Color, Less, Likeness, MiniPlm, PerplexityCorrelation
 from tillage.train.policies.aioli import Aioli
 from tillage.train.policies.columns import ColumnSelect, ColumnWeight, CountWeight
 from tillage.train.policies.gradient import Alignment, Balance, Doge, Greats
@@ -37,6 +37,7 @@ __all__ = [
     "Greats",
     "Influence",
     "Less",
+    "Likeness",
     "LinUpper",
     "LossQuantile",
     "MiniPlm",

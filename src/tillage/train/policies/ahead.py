@@ -43,6 +43,18 @@ class Color(Ahead):
 
 
 @policy
+class Likeness(Ahead):
+    """Train on what is most like the target by the frequencies of tokens and pairs of tokens.
+
+    The features and the score of DSIR (Xie et al. 2023, arXiv 2302.03169), counted ahead in seconds
+    (`tillage.train.signals.likeness`); no model is trained for it.
+    """
+
+    source: ClassVar[str] = "arXiv 2302.03169"
+    ahead: ClassVar[str] = "likeness"
+
+
+@policy
 class Less(Ahead):
     """Train on the samples whose steps of Adam go along the gradients of the target.
 

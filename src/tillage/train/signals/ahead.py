@@ -18,6 +18,7 @@ import torch
 from tillage.core.errors import UserError, nearest
 from tillage.core.workspace import atomic_file
 from tillage.train.signals.less import less
+from tillage.train.signals.likeness import likeness
 from tillage.train.signals.setting import Setting
 from tillage.train.signals.several import difference, perplexity_correlation
 from tillage.train.tokens import Floats
@@ -35,10 +36,16 @@ def color(setting: Setting) -> Floats:
     return setting.losses(prior) - setting.losses(conditional)
 
 
+def like(setting: Setting) -> Floats:
+    """Likeness to the target by tokens and their pairs; needs no model."""
+    return likeness(setting.target, setting.store, setting.seq_len)
+
+
 METHODS: dict[str, Callable[[Setting], Floats]] = {
     "color": color,
     "difference": difference,
     "less": less,
+    "likeness": like,
     "perplexity_correlation": perplexity_correlation,
 }
 

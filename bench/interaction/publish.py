@@ -1,0 +1,103 @@
+"""Records of finished runs as a section of docs/benchmarks.md, with every seed, and as raw results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.interaction.protocol import Record
+from bench.interaction.sizes import scale_of
+from bench.interaction.tables import BASE, METRIC, summary
+from bench.page import RESULTS, write_section
+
+TITLES = {
+    "b1": "B1, skills that build on one another",
+    "b2": "B2, seven real domains and one of noise",
+    "b3": "B3, targeted pretraining on dirty data",
+    "control": "Negative control: four domains of the same text",
+}
+WHAT = {
+    "b1": "Share of right answers over the three target skills at the full budget; tokens to 90 %.",
+    "b2": (
+        "Bits per byte: the mean over the seven clean domains, and on the target (PEPs). `ours` aims at text "
+        "of all clean domains, `ours_target` at the target's."
+    ),
+    "b3": "Bits per byte on held-out PEPs.",
+    "control": "Bits per byte on held-out books; no arm can gain.",
+}
+
+HEAD = """Each run has its learning rate decayed to zero at its own budget. Seconds are those of training with
+all that the policy needs (references, scores, probes), measured while other runs of the benchmark shared the
+device. Intervals are of 95 % over seeds, differences and ratios paired by seed, values in brackets by seed.
+`ours` is what `policy: auto` stands for."""
+
+
+def publish(files: Sequence[Path], size: str, device: str, command: str) -> None:
+    """Write the section `interaction-SIZE` and `bench/results/interaction-SIZE.jsonl` from records."""
+    records: list[Record] = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    raw = RESULTS / f"interaction-{size}.jsonl"
+    raw.write_text("".join(json.dumps(r) + "\n" for r in records))
+    title = f"Data policies in training, {size.upper()} size"
+    write_section(f"interaction-{size}", title, body(records, size, device, command, raw.name))
+
+
+def body(records: Sequence[Record], size: str, device: str, command: str, raw: str) -> str:
+    """The section's text."""
+    tables = summary(records)
+    out = [
+        f"{device}. `{command}`; raw, with every ledger: `bench/results/{raw}`.",
+        "",
+        HEAD,
+    ]
+    for suite, table in tables.items():
+        scale = scale_of(suite, size)
+        out += ["", f"### {TITLES[suite]}", "", WHAT[suite] + f" Full budget {scale.tokens:,} tokens."]
+        out += [*_resolved(records, suite), "", *_table(suite, table)]
+        ended = [r for r in records if r["suite"] == suite and "used_up" in r]
+        out += [""] if ended else []
+        out += [f"Used up its data: {r['arm']}, seed {r['seed']}, {r['fraction']}." for r in ended]
+    failed = [
+        f"Failed: {r['suite']} {r['arm']}, seed {r['seed']}: {r['failed']}" for r in records if "failed" in r
+    ]
+    return "\n".join([*out, *([""] if failed else []), *failed])
+
+
+def _resolved(records: Sequence[Record], suite: str) -> list[str]:
+    notes = {r["arm"]: r["notes"][0] for r in records if r["suite"] == suite and r.get("notes")}
+    return ["", *(f"`{arm}`: {note}.  " for arm, note in notes.items())] if notes else []
+
+
+def _table(suite: str, table: dict[str, Any]) -> list[str]:
+    metric, base = METRIC[suite], BASE[suite]
+    heads = ["arm", metric, f"against {base}"]
+    heads += ["target", "target against proportional"] if suite == "b2" else []
+    heads += ["seconds"]
+    heads += [] if suite == "control" else ["tokens to goal, of base's", "seconds to goal, of base's"]
+    rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for arm, row in table.items():
+        if not row["final"]:
+            continue
+        cells = [arm, _seeds(row["final"]), _interval(row["final"], "against_")]
+        if suite == "b2":
+            cells += [_seeds(row["target"]), _interval(row["target"], "against_")]
+        cells.append(f"{row['final']['seconds']:.1f}")
+        if suite != "control":
+            cells += [_interval(row.get(f"{cost}_ratio", {}), "") for cost in ("tokens", "seconds")]
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _seeds(row: dict[str, Any]) -> str:
+    return f"{_interval(row, '')} ({', '.join(f'{v:.4g}' for v in row['values'])})" if row else ""
+
+
+def _interval(row: dict[str, Any], prefix: str) -> str:
+    if "reached" in row:
+        return f"reached by {row['reached']} seeds"
+    if f"{prefix}mean" not in row:
+        return ""
+    low, high = row[f"{prefix}low"], row[f"{prefix}high"]
+    return f"{row[f'{prefix}mean']:.4g}" + ("" if low is None else f" [{low:.4g}, {high:.4g}]")
