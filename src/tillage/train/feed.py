@@ -159,10 +159,8 @@ class Feed:
         self._pending: tuple[Batch, Tensor, torch.cuda.Event | None] | None = None
         self._window: list[tuple[Ints, Ints, Array, Array]] = []
         self._seen = Seen(self.measures, seq_len, 3.0 * self.batch)
-        self.adopted: list[dict[str, Any]] = []
-        """Grown versions of the data that took over, each with its step."""
-        self._factor = 1.0
-        """What the gradients of the last step still have to be multiplied by."""
+        self.adopted: list[dict[str, Any]] = []  # grown versions of the data that took over, with the step
+        self._factor = 1.0  # what the gradients of the last step still have to be multiplied by
         self._measured: Measured | None = None
 
     @property
@@ -413,9 +411,8 @@ class Feed:
         """Go on from a saved state, at this or another number of ranks. `UserError` says what differs.
 
         Args:
-            adopt: take this feed's store for a grown version of the saved one. The policy, its schedule and
-                the draws go on; in the new store every domain is read from the beginning, and `adopted` holds
-                the step.
+            adopt: take this feed's store for a grown version of the saved one: the policy and the draws go
+                on, every domain is read from its beginning, and `adopted` holds the step.
         """
         grown = adopt and state["store"]["fingerprint"] != self.store.fingerprint
         if grown:
@@ -428,11 +425,9 @@ class Feed:
                 )  # fmt: skip
         self.policy.load_state_dict(state["policy"])
         self.adopted = list(state["adopted"])
-        position = Position.load(state)
         if grown:
             self.adopted.append({"step": state["step"], **card(self.store)})
-            position = Position(position.drawn, np.zeros_like(position.cursors))
-        self._stream.moved(position)
+        self._stream.moved(Position.load(state, afresh=grown))
         if self._visits is not None and not grown:
             self._visits.load_state_dict(state["visits"])
         self._step, self._micro = state["step"], 0

@@ -35,8 +35,10 @@ class Position:
         return {"drawn": self.drawn, "cursors": self.cursors.tolist()}
 
     @classmethod
-    def load(cls, state: Mapping[str, Any]) -> Position:
-        return cls(int(state["drawn"]), np.asarray(state["cursors"], dtype=np.int64))
+    def load(cls, state: Mapping[str, Any], afresh: bool = False) -> Position:
+        """A saved position; `afresh` begins every group anew."""
+        cursors = np.asarray(state["cursors"], dtype=np.int64)
+        return cls(int(state["drawn"]), np.zeros_like(cursors) if afresh else cursors)
 
 
 @dataclass(frozen=True)
