@@ -80,7 +80,7 @@ def test_column_policies_by_hand() -> None:
 
 def test_loss_quantile_by_hand() -> None:
     losses = [7.0, 1.0, 3.0, 2.0, 9.0, 4.0, 8.0, 5.0]
-    middle, upper = LossQuantile(), LossQuantile(low=0.5, high=1.0)
+    middle, upper = LossQuantile().start(TWO), LossQuantile(low=0.5, high=1.0).start(TWO)
     assert middle.act(0).keep == 0.5
     best = np.argsort(-middle.score(scored(losses)), kind="stable")[:4]
     assert sorted(losses[i] for i in best) == [3.0, 4.0, 5.0, 7.0]
