@@ -26,19 +26,23 @@ from bench.interaction import arms
 from bench.interaction.data import prepare
 from bench.interaction.overhead import overhead
 from bench.interaction.publish import publish
+from bench.interaction.sft import ARMS as SFT
+from bench.interaction.sft import prepare_sft, starting_model
 from bench.interaction.sizes import scale_of
 from bench.interaction.suites import Work, execute, execute_until, static_mixture, swarm_work
 from bench.interaction.tables import summary, to_markdown
 
 from tillage.train.precision import pick_dtype
+from tillage.train.tokens import TokenStore
 
 PER_DOMAIN = {"tiny": 60_000, "cpu": 1_500_000, "gpu": 5_500_000}
 VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096}
-ALL = ("b1", "b2", "b3", "control", "overhead")
+ALL = ("b1", "b2", "b3", "b4", "control", "overhead")
 REACHING = {
     "b1": None,
     "b2": ("proportional", "ours_target", "target_mix"),
     "b3": ("prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours"),
+    "b4": (),
     "control": (),
 }
 """Arms that are trained to several budgets, for what it costs them to reach a level; None: all."""
@@ -56,6 +60,9 @@ def main() -> None:
         data = Path(args.data or args.prepare or scratch)
         if args.prepare or not args.data:
             sizes = prepare(data, Path(args.corpora), PER_DOMAIN[size], VOCAB[size])
+            if (Path(args.corpora) / "gpteacher.jsonl.zst").exists():
+                text = TokenStore.open(data / "domains").tokenizer
+                sizes["sft"] = prepare_sft(data, Path(args.corpora), size, text, args.model)
             print(json.dumps(sizes), file=sys.stderr)
             if args.prepare and not args.data:
                 return
@@ -65,6 +72,7 @@ def main() -> None:
             "", "", 0, 1.0, size, str(data), "cuda" if cuda else "cpu",
             "bf16" if cuda else pick_dtype("auto"), str(cache),
             threads=args.threads or max((os.cpu_count() or 1) // args.jobs, 1), factor=args.tokens,
+            model=args.model,
         )  # fmt: skip
         only = args.only.split(",")
         records = Records(Path(args.records) if args.records else None)
@@ -76,6 +84,8 @@ def main() -> None:
         static = None
         if "b2" in only and (not wanted or "static" in wanted):
             static = _static(base, records, args.jobs, until)
+        if "b4" in only:
+            starting_model(base)
         for suite in (s for s in only if s != "overhead"):
             works += plan(suite, base, seeds, wanted, fractions, static)
         # Seeds one after the other, so that time that runs out leaves whole comparisons; long runs first.
@@ -114,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, default=0.0, help="seconds after which no run is begun")
     parser.add_argument("--records", default="", help="file of finished runs, to go on from")
     parser.add_argument("--cache", default="", help="folder of references and scores, kept between commands")
+    parser.add_argument("--model", default="", help="b4: FOLDER of a Hugging Face model, or FOLDER:FILE.gguf")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--publish", default="", help="files of records, by commas, to write the tables of")
     parser.add_argument("--device-name", default="", help="for --publish: where the records were made")
@@ -141,6 +152,7 @@ def plan(
         "b1": arms.skills,
         "b2": lambda: arms.domains(static),
         "b3": arms.dirty,
+        "b4": lambda: SFT,
         "control": arms.control,
     }
     scale, several = scale_of(suite, base.size), REACHING[suite]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.interaction.protocol import Record
+from bench.interaction.sft import ARMS as SFT
 from bench.interaction.sizes import scale_of
 from bench.interaction.tables import BASE, METRIC, summary
 from bench.page import RESULTS, write_section
@@ -16,6 +17,7 @@ TITLES = {
     "b1": "B1, skills that build on one another",
     "b2": "B2, seven real domains and one of noise",
     "b3": "B3, targeted pretraining on dirty data",
+    "b4": "B4, fine-tuning toward one category of tasks",
     "control": "Negative control: four domains of the same text",
 }
 WHAT = {
@@ -25,6 +27,10 @@ WHAT = {
         "of all clean domains, `ours_target` at the target's."
     ),
     "b3": "Bits per byte on held-out PEPs.",
+    "b4": (
+        "Bits per byte of held-out answers of the target category (writing code), after fine-tuning on a "
+        "pool of five sources; " + "; ".join(f"`{arm}`: {what}" for arm, what in SFT.items()) + "."
+    ),
     "control": "Bits per byte on held-out books; no arm can gain.",
 }
 
@@ -54,7 +60,12 @@ def body(records: Sequence[Record], size: str, device: str, command: str, raw: s
     ]
     for suite, table in tables.items():
         scale = scale_of(suite, size)
-        out += ["", f"### {TITLES[suite]}", "", WHAT[suite] + f" Full budget {scale.tokens:,} tokens."]
+        out += [
+            "",
+            f"### {TITLES[suite]}",
+            "",
+            WHAT[suite] + ("" if suite == "b4" else f" Full budget {scale.tokens:,} tokens."),
+        ]
         out += [*_resolved(records, suite), "", *_table(suite, table)]
         ended = [r for r in records if r["suite"] == suite and "used_up" in r]
         out += [""] if ended else []
@@ -75,7 +86,7 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
     heads = ["arm", metric, f"against {base}"]
     heads += ["target", "target against proportional"] if suite == "b2" else []
     heads += ["seconds"]
-    heads += [] if suite == "control" else ["tokens to goal, of base's", "seconds to goal, of base's"]
+    heads += [] if suite in ("b4", "control") else ["tokens to goal, of base's", "seconds to goal, of base's"]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for arm, row in table.items():
         if not row["final"]:
@@ -84,7 +95,7 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
         if suite == "b2":
             cells += [_seeds(row["target"]), _interval(row["target"], "against_")]
         cells.append(f"{row['final']['seconds']:.1f}")
-        if suite != "control":
+        if suite not in ("b4", "control"):
             cells += [_interval(row.get(f"{cost}_ratio", {}), "") for cost in ("tokens", "seconds")]
         rows.append("| " + " | ".join(cells) + " |")
     return rows

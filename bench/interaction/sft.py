@@ -81,9 +81,9 @@ class SftScale:
 
 SIZES = {
     "tiny": SftScale(ModelSpec(layers=1, width=32, head_width=32), 384, 4, 1.0, 8_000, 60, 8, 8, share=0.2),
-    "cpu": SftScale(ModelSpec(layers=4, width=128, head_width=64), 320, 8, 2.0, 800_000, 600, 32, 64),
+    "cpu": SftScale(ModelSpec(layers=4, width=128, head_width=64), 320, 8, 2.0, 800_000, 300, 32, 64),
     "gpu": SftScale(
-        ModelSpec(layers=8, width=512, head_width=64), 512, 32, 2.0, 40_000_000, 8_000, 64, 256,
+        ModelSpec(layers=8, width=512, head_width=64), 512, 32, 2.0, 20_000_000, 3_000, 64, 256,
         before=OptimSpec(lr=0.01, lr_embedding=0.01), before_batch=64,
     ),
 }  # fmt: skip
@@ -194,7 +194,7 @@ def _targets(path: Path, eos: int) -> dict[str, Target]:
         }  # fmt: skip
 
 
-def run(work: Work, cache: Path) -> Outcome:
+def run(work: Work) -> Outcome:
     """One arm of B4 for one seed."""
     scale = replace(SIZES[work.size], epochs=SIZES[work.size].epochs * work.factor)
     data = Path(work.data)
@@ -203,7 +203,7 @@ def run(work: Work, cache: Path) -> Outcome:
         _targets(data / f"sft-{kind}.npz", pool.tokenizer.eos) for kind in ("search", "holdout")
     )
     spec = TrainSpec(
-        arm=work.arm, seed=work.seed, model=_start(scale, work, cache), seq_len=scale.seq_len,
+        arm=work.arm, seed=work.seed, model=starting_model(work), seq_len=scale.seq_len,
         batch=scale.batch, optim=scale.optim, packing="document", document_mask=False,
         gradients=GradientSpec(target=TARGET, samples=scale.search // 2), **_machine(work),
     )  # fmt: skip
@@ -226,7 +226,9 @@ def run(work: Work, cache: Path) -> Outcome:
         steps, ledger, mixture = 0, dict[str, float](), dict.fromkeys(pool.groups.names, 0.0)
     else:
         tokens = round(scale.epochs * keep * len(store)) * scale.seq_len
-        result = train(spec.model_copy(update={"policy": policy, "tokens": tokens}), store, search)
+        result = train(
+            spec.model_copy(update={"policy": policy, "tokens": tokens}), store, search, measure=()
+        )
         model, steps, ledger = result.model, result.steps, result.ledger
         seconds += result.seconds
         domains = np.asarray(result.trained["domain"].to_pylist())
@@ -247,8 +249,9 @@ def _machine(work: Work) -> dict[str, Any]:
     return {"dtype": work.dtype, "device": device, "threads": work.threads, "log_every": 1_000_000}
 
 
-def _start(scale: SftScale, work: Work, cache: Path) -> HfModel | SavedModel:
-    """The weights that all arms and seeds begin with."""
+def starting_model(work: Work) -> HfModel | SavedModel:
+    """The weights that all arms and seeds begin with; made once and kept."""
+    scale, cache = SIZES[work.size], Path(work.cache)
     if work.model:
         where, _, gguf = work.model.partition(":")
         return HfModel(hf=where, gguf=gguf or None)
@@ -259,7 +262,7 @@ def _start(scale: SftScale, work: Work, cache: Path) -> HfModel | SavedModel:
     )  # fmt: skip
     folder = cache / f"b4-start-{spec.fingerprint()}-{text.fingerprint}-{work.device}"
     if not (folder / "result.json").exists():
-        train(spec, text, {}, workdir=folder)
+        train(spec, text, {}, workdir=folder, measure=())
     return SavedModel(saved=str(folder / "model.pt"))
 
 
@@ -274,7 +277,7 @@ def _less(
     the whole model instead of LoRA's.
     """
     picked = np.sort(np.random.default_rng([spec.seed, 1]).permutation(len(pool))[:count])
-    warm = train(spec.model_copy(update={"tokens": count * scale.seq_len}), pool.only(picked), {})
+    warm = train(spec.model_copy(update={"tokens": count * scale.seq_len}), pool.only(picked), {}, measure=())
     began = time.perf_counter()
     device = pick_device(spec.device)
     model, kind = warm.model.to(device), warm.dtype

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench.interaction import arms
+from bench.interaction import arms, sft
 from bench.interaction.data import DOMAINS, TARGET, Bundle, head, joined, load
 from bench.interaction.loop import Forward, Machine, run
 from bench.interaction.sizes import Scale, scale_of
@@ -44,6 +44,8 @@ class Work:
     threads: int = 1
     factor: float = 1.0
     """On every budget."""
+    model: str = ""
+    """Of b4: see `sft`."""
 
     def scale(self) -> Scale:
         """Its budgets and shapes."""
@@ -66,13 +68,19 @@ def execute(work: Work) -> dict[str, Any]:
     cache = Path(work.cache)
     name = {"suite": work.suite, "arm": work.arm, "seed": work.seed, "fraction": work.fraction}
     try:
-        outcome = _skills(work, machine, cache) if work.suite == "b1" else _text(work, machine, cache)
+        outcome = _made(work, machine, cache)
     except UsedUp as error:
         return {**name, "used_up": str(error.got)}
     except Exception as error:  # noqa: BLE001  # told, made again next time, exit 1
         traceback.print_exc()
         return {**name, "failed": f"{type(error).__name__}: {error}"[:300]}
     return {**name, **outcome.record()}
+
+
+def _made(work: Work, machine: Machine, cache: Path) -> Any:
+    if work.suite == "b4":
+        return sft.run(work)
+    return _skills(work, machine, cache) if work.suite == "b1" else _text(work, machine, cache)
 
 
 def execute_until(task: tuple[Work, float]) -> dict[str, Any] | None:

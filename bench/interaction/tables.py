@@ -7,8 +7,8 @@ from typing import Any
 
 from bench.interaction.protocol import Record, level, names, pick, ratios, time_to
 
-METRIC = {"b1": "accuracy", "b2": "mean", "b3": "peps", "control": "mean"}
-BASE = {"b1": "uniform", "b2": "static", "b3": "all", "control": "proportional"}
+METRIC = {"b1": "accuracy", "b2": "mean", "b3": "peps", "b4": "codegen", "control": "mean"}
+BASE = {"b1": "uniform", "b2": "static", "b3": "all", "b4": "full", "control": "proportional"}
 GOAL_ACCURACY = 0.9
 
 
@@ -31,7 +31,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
 
 def _reaching(records: Sequence[Record], suite: str, table: dict[str, Any]) -> None:
     """Adds what each arm with several budgets needs to reach the goal, in seconds and in tokens."""
-    if suite == "control":
+    if suite in ("b4", "control"):
         return
     base = {"b1": "uniform", "b2": "proportional", "b3": "all"}[suite]
     metric = "peps" if suite != "b1" else "accuracy"
