@@ -123,6 +123,25 @@ def test_proposals_hold_a_step_for_each_bound_with_its_figure(world: World) -> N
     assert {p.strategy for p in clean} <= {"clean", "sound", "careful", "greedy"}
 
 
+def labels(margins: np.ndarray) -> Soundness:
+    made = Soundness.__new__(Soundness)
+    made.margins = margins
+    return made
+
+
+def test_labels_are_judged_where_sound_and_mislabelled_margins_mix() -> None:
+    good, bad = RNG.normal(0.4, 0.28, 600), RNG.normal(-0.8, 0.3, 120)
+    (one,) = labels(np.r_[good, bad]).bounds_of_labels("usual")
+    assert (bad < one.value).mean() > 0.8
+    assert (good < one.value).mean() < 0.02
+    assert labels(good).bounds_of_labels("greedy") == []
+    assert labels(-np.abs(good)).bounds_of_labels("usual") == []
+    # One domain of which the documents speak very much for it: only the valley tells.
+    wide = np.r_[RNG.normal(0.6, 0.15, 400), RNG.normal(3.0, 0.3, 200), RNG.normal(-0.9, 0.2, 100)]
+    (one,) = labels(wide).bounds_of_labels("usual")
+    assert -0.5 < one.value < 0.3
+
+
 def effect(name: str, gaps: list[float]) -> Effect:
     control = [3.0] * len(gaps)
     after = [3.0 + gap for gap in gaps]

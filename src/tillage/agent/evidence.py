@@ -83,16 +83,28 @@ class Soundness:
             most_sound=dict.fromkeys((SCORE, PHRASES), LIKENESS_SOUND),
         )
         chosen = [self._fitted(one) if one.measure == SCORE else one for one in found if self._useful(one)]
-        labels = self._mislabelled(care)
-        return chosen if labels is None else [*chosen, labels]
+        return [*chosen, *self.bounds_of_labels(care)]
 
-    def _mislabelled(self, care: str) -> Excess | None:
-        """The bound on the margin: rows that agree with their label show what sound ones are like."""
+    def bounds_of_labels(self, care: str) -> list[Excess]:
+        """The bound on the margin: rows that agree with their label show what sound ones are like.
+
+        Below zero sound and mislabelled rows mix, without a valley between them. So the sound ones are taken
+        to be symmetric about their median, of which the upper half is not mixed with anything.
+        """
         if self.margins is None:
-            return None
+            return []
         agree = self.margins[self.margins > 0]
-        found = bound(MARGIN, self.margins, agree, strictness=CARE[care])
-        return found if found is not None and found.side == "low" else None
+        if not len(agree):
+            return []
+        middle = float(np.median(agree))
+        upper = agree[agree > middle]
+        sound = np.concatenate([upper, 2 * middle - upper])
+        # Where some documents speak very much for their domain, the mirror knows no bound, but a valley may.
+        options = (
+            bound(MARGIN, self.margins, sound, strictness=CARE[care], valley=False),
+            bound(MARGIN, self.margins, agree, strictness=CARE[care]),
+        )
+        return [one for one in options if one is not None and one.side == "low"][:1]
 
     @staticmethod
     def _useful(one: Excess) -> bool:

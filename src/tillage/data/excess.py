@@ -94,24 +94,38 @@ class Tail:
 
 
 def bound(
-    name: str, data: Values, target: Values, *, strictness: float, most_sound: float = MOST_SOUND
+    name: str,
+    data: Values,
+    target: Values,
+    *,
+    strictness: float,
+    most_sound: float = MOST_SOUND,
+    valley: bool = True,
 ) -> Excess | None:
     """The bound on one measurement that drops most surplus, or None where there is none worth a step.
 
     Args:
         data, target: the measurement of each document; NaN where it has none.
         strictness: sound documents that one may lose for a faulty one that goes.
+        valley: whether a bound must lie in a valley of the data's density.
     """
     found = [
         one
         for side, sign in (("low", 1.0), ("high", -1.0))
-        if (one := _low(name, side, sign, data, target, strictness, most_sound)) is not None
+        if (one := _low(name, side, sign, data, target, strictness, most_sound, valley)) is not None
     ]
     return max(found, key=lambda e: e.dropped - e.sound, default=None)
 
 
 def _low(
-    name: str, side: str, sign: float, data: Values, target: Values, strictness: float, most_sound: float
+    name: str,
+    side: str,
+    sign: float,
+    data: Values,
+    target: Values,
+    strictness: float,
+    most_sound: float,
+    valley: bool,
 ) -> Excess | None:
     raw = np.sort(sign * data[~np.isnan(data)])
     sound = sign * target[~np.isnan(target)]
@@ -134,7 +148,9 @@ def _low(
     worth = share - lost - lost / strictness
     doubtful = share - 2.0 * lost - 3.0 * np.sqrt(lost / len(raw))
     good = (rows >= max(LEAST_ROWS, LEAST_SHARE * len(raw))) & (doubtful >= PRECISION * share)
-    good &= (lost <= most_sound) & _valley(raw, values, sound)
+    good &= lost <= most_sound
+    if valley:
+        good &= _valley(raw, values, sound)
     if not good.any():
         return None
     best = int(np.argmax(np.where(good, worth, -np.inf)))
