@@ -15,7 +15,8 @@ from tillage.data.rows import BadRow
 from tillage.data.sources import Csv, Jsonl, Parquet
 from tillage.flow.recipe import Recipe, Step
 from tillage.flow.run import run
-from tillage.ops.rewrite import FixMojibake, PiiMask
+from tillage.ops.pii import PiiMask
+from tillage.ops.rewrite import FixMojibake
 
 TURNS = [("system", "Be brief."), ("user", "Two and two?"), ("assistant", "Four.")]
 CHAT = [{"role": r, "content": c} for r, c in TURNS]

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tillage.kernels.c4 import POLICY, SCRIPT, keep_lines
 from tillage.kernels.language import detect
-from tillage.kernels.rewrite import luhn, mask_pii, normalise
+from tillage.kernels.pii import mask_pii
+from tillage.kernels.pii_numbers import luhn
+from tillage.kernels.rewrite import normalise
 from tillage.kernels.unicode import LETTER, SOLO, SPACE, class_table, lower_table
 
 

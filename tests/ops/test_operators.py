@@ -18,7 +18,8 @@ from tillage.ops.decontaminate import Decontaminate
 from tillage.ops.dedup import ExactDedup, MinHashDedup
 from tillage.ops.gopher import GopherQuality, GopherRepetition
 from tillage.ops.language import Language, LanguageFilter
-from tillage.ops.rewrite import FixMojibake, HtmlToText, PiiMask, Truncate, UnicodeNormalise
+from tillage.ops.pii import PiiFilter, PiiMask, PiiStats
+from tillage.ops.rewrite import FixMojibake, HtmlToText, Truncate, UnicodeNormalise
 from tillage.ops.select import DomainQuota, Sample, share_budgets
 from tillage.ops.stats import MEASURES, TextStats
 from tillage.ops.target import TargetLikeness
@@ -316,6 +317,23 @@ def test_maps_rewrite():
     assert texts(PiiMask(kinds=("email",)), "a@b.org 8.8.8.8") == ["<EMAIL> 8.8.8.8"]
     assert texts(PiiMask(kinds=("iban",)), "a@b.org GB82WEST12345698765432") == ["a@b.org <IBAN>"]
     assert PiiMask().kinds == ("email", "ip", "card", "phone")
+
+
+def test_personal_data_is_counted_dropped_or_replaced_the_same_everywhere():
+    table = rows("a@b.org, c@d.org; DNI 12345678Z", "nothing", "again a@b.org", None)
+    counted = execute(PiiStats(kinds=("email", "national_id")), table)
+    assert counted.column("pii_email").to_pylist() == [2, 0, 1, None]
+    assert counted.column("pii_national_id").to_pylist() == [1, 0, 0, None]
+    assert "pii_card" not in counted.column_names
+    assert drops(PiiFilter(), "a@b.org, c@d.org", "nothing", "DNI 12345678Z", None) == [
+        "email", None, "national_id", None,
+    ]  # fmt: skip
+    assert drops(PiiFilter(kinds=("email",), most=1), "a@b.org, c@d.org", "a@b.org", "12345678Z") == [
+        "email", None, None,
+    ]  # fmt: skip
+    first, _, again, _ = execute(PiiMask(put="surrogate"), table).column("text").to_pylist()
+    assert again.removeprefix("again ") == first.partition(",")[0] != "a@b.org"
+    assert execute(PiiMask(put="surrogate", seed=1), table).column("text").to_pylist()[0] != first
     assert texts(FixMojibake(), "cafÃ© â€œopenâ€\x9d", None) == ["café “open”", None]
     assert texts(Truncate(max_chars=9), "one two three", "short", None) == ["one two", "short", None]
 

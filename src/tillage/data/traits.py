@@ -16,7 +16,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tillage.kernels.mojibake import fix_mojibake
-from tillage.kernels.rewrite import HTML_PAGE, PLACEHOLDERS, mask_pii, normalise
+from tillage.kernels.pii import PLACEHOLDERS, find_pii
+from tillage.kernels.rewrite import HTML_PAGE, normalise
 
 HEAD = 4_000
 """Characters at the start of a document that the traits of text look at."""
@@ -79,14 +80,12 @@ def licence_like(texts: pa.Array) -> NDArray[np.bool_]:
 def pii_counts(texts: pa.Array) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Which texts hold personal data in their first 5,000 characters, and how many have each kind."""
     found = np.zeros(len(texts), np.bool_)
-    kinds = dict.fromkeys(PLACEHOLDERS, 0)
+    kinds: dict[str, int] = dict.fromkeys(PLACEHOLDERS, 0)
     for row, text in enumerate(texts.to_pylist()):
-        head = (text or "")[:PII_HEAD]
-        masked = mask_pii(head)
-        if masked != head:
-            found[row] = True
-            for kind, placeholder in PLACEHOLDERS.items():
-                kinds[kind] += masked.count(placeholder) > head.count(placeholder)
+        held = {kind for _, _, kind in find_pii((text or "")[:PII_HEAD])}
+        found[row] = bool(held)
+        for kind in held:
+            kinds[kind] += 1
     return found, kinds
 
 

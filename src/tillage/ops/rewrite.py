@@ -1,11 +1,10 @@
-"""Maps: HTML to text, Unicode normalisation and repair, truncation, masking of personal data."""
+"""Maps: HTML to text, Unicode normalisation and repair, truncation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import pyarrow as pa
 from daft import Expression
@@ -13,7 +12,7 @@ from pydantic import Field
 from resiliparse.extract.html2text import extract_plain_text  # pyright: ignore[reportMissingModuleSource]
 
 from tillage.kernels.mojibake import fix_mojibake
-from tillage.kernels.rewrite import HTML_PAGE, USUAL, Boundary, Form, mask_pii, normalise, truncate
+from tillage.kernels.rewrite import HTML_PAGE, Boundary, Form, normalise, truncate
 from tillage.kernels.text_stats import text_stats
 from tillage.ops.base import Map, operator
 from tillage.ops.udf import measure
@@ -99,24 +98,6 @@ class Truncate(Map):
         return measure(partial(_each, rewrite=cut), pa.large_string())
 
 
-@operator
-class PiiMask(Map):
-    """Put placeholders for e-mail addresses, public IPv4 addresses, payment cards and telephone numbers.
-
-    Where asked for also for account numbers (IBAN), public IPv6 addresses and keys: private key blocks and
-    tokens of AWS, GitHub and Slack.
-    """
-
-    source = "Dolma (Soldaini et al. 2024), arXiv 2402.00159; checks of ISO/IEC 7812-1 (Luhn) and ISO 13616"
-
-    kinds: tuple[Literal["email", "ip", "card", "phone", "iban", "ipv6", "key"], ...] = Field(
-        default=USUAL, min_length=1, description="what to mask"
-    )
-
-    def rewrite(self) -> Expression:
-        return measure(partial(_mask, kinds=frozenset(self.kinds)), pa.large_string())
-
-
 def _each(texts: pa.Array, rewrite: Callable[[str], str]) -> pa.Array:
     return pa.array([None if t is None else rewrite(t) for t in texts.to_pylist()], pa.large_string())
 
@@ -141,7 +122,3 @@ def _is_html(text: str, tagged: bool) -> bool:
 
 def _normalise(texts: pa.Array, form: Form, invisible: bool) -> pa.Array:
     return _each(texts, partial(normalise, form=form, invisible=invisible))
-
-
-def _mask(texts: pa.Array, kinds: frozenset[str]) -> pa.Array:
-    return _each(texts, partial(mask_pii, kinds=kinds))
