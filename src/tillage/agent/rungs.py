@@ -104,7 +104,7 @@ def sample(frozen: FrozenGoal, recipe: Recipe, sampled: Sampled) -> tuple[list[F
     kinds = {step.id: step.op for step in recipe.steps}
     for account in accounts:
         gone = sum(account.dropped.values()) + sum(account.quarantined.values())
-        if account.rows_in != account.rows_out + gone:
+        if account.rows_in + account.added != account.rows_out + gone:
             message = f"{account.rows_in} rows in, {account.rows_out} out and {gone} dropped"
             findings.append(Finding("sample", "accounts_unbalanced", account.step, message))
         op = kinds.get(account.step)

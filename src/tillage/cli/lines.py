@@ -101,6 +101,8 @@ def _account(event: ev.StepAccount) -> list[Line]:
     for how, gone in (("dropped", event.dropped), ("quarantined", event.quarantined)):
         why = ", ".join(f"{reason} {amount(n)}" for reason, n in sorted(gone.items(), key=lambda kv: -kv[1]))
         lost += f"; {how} {why}" if why else ""
+    if event.added:
+        lost += f"; added {amount(event.added)}"
     kept = percent(event.rows_out / event.rows_in) if event.rows_in else "-"
     return [
         ("dim", f"{event.step}: {amount(event.rows_in)} -> {amount(event.rows_out)} rows ({kept} kept){lost}")

@@ -40,6 +40,8 @@ def accounts_view(accounts: Sequence[StepAccount]) -> RenderableType:
         why = ", ".join(
             f"{reason} {amount(n)}" for reason, n in sorted(gone.items(), key=lambda item: -item[1])
         )
+        if step.added:
+            why += f"; {amount(step.added)} rows added"
         kept = percent(step.rows_out / step.rows_in) if step.rows_in else "-"
         rows.append([step.step, amount(step.rows_in), amount(step.rows_out), kept, size(step.bytes_out), why])
     return table(("step", "rows in", "rows out", "kept", "text out", "dropped because"), rows, (1, 2, 3, 4))

@@ -132,7 +132,9 @@ class StageDone(Event):
 
 @dataclass(frozen=True)
 class StepAccount(Event):
-    """rows_in = kept + sum(dropped) for each step; `quarantined` is non-zero only for the read step."""
+    """rows_in + added = rows_out + sum(dropped) for each step; `quarantined` is non-zero for reading alone.
+
+    `added`: rows that the step made of others, which it drops."""
 
     run: str
     step: str
@@ -143,6 +145,7 @@ class StepAccount(Event):
     bytes_out: int
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     quarantined: dict[str, int] = field(default_factory=dict[str, int])
+    added: int = 0
 
 
 @dataclass(frozen=True)

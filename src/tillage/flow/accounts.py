@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tillage.core.errors import WorkFailed
 from tillage.core.events import StepAccount
-from tillage.data.schema import DETAIL, DROP, ID, QUARANTINE_STEP, TEXT
+from tillage.data.schema import DETAIL, DROP, ID, PARTS, QUARANTINE_STEP, TEXT
 from tillage.flow.compile import Stage
 from tillage.flow.rowindex import keys
 from tillage.kernels.digest import add_digests
@@ -29,7 +29,8 @@ class Stats:
 
     `rows_in` was counted by whoever read the input, the groups by whoever wrote the output. `examples` holds
     the rows with the smallest ids of each group, so they do not depend on the partitioning. `digest` is over
-    the rows kept, of the last stage only.
+    the rows kept, of the last stage only. `added` is how many rows were made of those of a group, as the
+    rows say that others were made of.
     """
 
     rows_in: int = 0
@@ -37,6 +38,7 @@ class Stats:
     bytes: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict[str, list[tuple[str, str]]])
     digest: str = "0" * 32
+    added: dict[str, int] = field(default_factory=dict[str, int])
 
     def add(self, batch: pa.RecordBatch, bytes_columns: Sequence[str]) -> None:
         """Count the rows of a batch that has `id`, `text`, `_drop` and the byte columns."""
@@ -51,6 +53,11 @@ class Stats:
             held = self.bytes.setdefault(group, [0] * len(sums))
             self.bytes[group] = [a + int(column[code]) for a, column in zip(held, sums, strict=True)]
         self._add_examples(batch, codes, groups)
+        if PARTS in batch.schema.names and batch.column(PARTS).null_count < batch.num_rows:
+            made = batch.column(PARTS).fill_null(0).to_numpy()
+            for group, n in zip(groups, np.bincount(codes, weights=made, minlength=len(groups)), strict=True):
+                if n:
+                    self.added[group] = self.added.get(group, 0) + int(n)
 
     def _add_examples(self, batch: pa.RecordBatch, codes: NDArray[np.integer], groups: list[str]) -> None:
         begin = keys(batch.column(ID))
@@ -75,6 +82,8 @@ class Stats:
             self.rows[group] = self.rows.get(group, 0) + n
             held = self.bytes.setdefault(group, [0] * len(other.bytes[group]))
             self.bytes[group] = [a + b for a, b in zip(held, other.bytes[group], strict=True)]
+        for group, n in other.added.items():
+            self.added[group] = self.added.get(group, 0) + n
         for group, found in other.examples.items():
             self._keep_examples(group, [(id, text) for id, text in found])
         self.digest = add_digests(self.digest, other.digest)
@@ -104,7 +113,7 @@ def account(run: str, stage: Stage, stats: Stats, first: bool) -> list[StepAccou
         WorkFailed: rows written are not rows read, or a row was dropped by an unknown step.
     """
     check_balance(stage, stats)
-    alive_rows, alive_bytes = sum(stats.rows.values()), _total(stats)
+    alive_rows, alive_bytes = stats.rows_in, _total(stats)
     out: list[StepAccount] = []
     at = 0
     if first:
@@ -120,14 +129,23 @@ def account(run: str, stage: Stage, stats: Stats, first: bool) -> list[StepAccou
         prefix = action.id + ":"
         groups = {g.removeprefix(prefix): g for g in sorted(stats.rows) if g.startswith(prefix)}
         dropped = {reason: stats.rows[group] for reason, group in groups.items()}
-        rows_out = alive_rows - sum(dropped.values())
+        added = sum(stats.added.get(group, 0) for group in groups.values())
+        rows_out = alive_rows + added - sum(dropped.values())
         bytes_in = alive_bytes[at]
         for group in groups.values():
             alive_bytes = [a - b for a, b in zip(alive_bytes, stats.bytes[group], strict=True)]
         at += action.op.rewrites
         out.append(
             StepAccount(
-                run, action.id, action.op.name, alive_rows, bytes_in, rows_out, alive_bytes[at], dropped
+                run,
+                action.id,
+                action.op.name,
+                alive_rows,
+                bytes_in,
+                rows_out,
+                alive_bytes[at],
+                dropped,
+                added=added,
             )
         )
         alive_rows = rows_out
@@ -146,14 +164,14 @@ def check_balance(stage: Stage, stats: Stats) -> None:
         raise WorkFailed(
             "rows were dropped by no step of the stage", where=stage.name, got=", ".join(strange)
         )
-    written = sum(stats.rows.values())
-    if written != stats.rows_in:
+    written, added = sum(stats.rows.values()), sum(stats.added.values())
+    if written != stats.rows_in + added:
         raise WorkFailed(
             "the accounts do not balance: an operator added or lost rows",
             where=f"stage {stage.name}",
             got=f"{written} rows kept, dropped and quarantined",
-            expected=f"{stats.rows_in} rows read",
-            hint="operators say reasons for dropping rows and never remove or add any",
+            expected=f"{stats.rows_in} rows read" + (f" and {added} made of them" if added else ""),
+            hint="operators say reasons for dropping rows and remove none; what they add they say",
         )
 
 

@@ -11,6 +11,7 @@ from daft import DataFrame, DataType, Expression
 from daft.exceptions import DaftCoreException
 
 from tillage.core.errors import UserError, nearest
+from tillage.data.chat import MESSAGES
 from tillage.data.reader import no_rows, raw_schema
 from tillage.data.schema import BASE, TEXT
 from tillage.flow.compile import Action, compile_stages
@@ -106,8 +107,15 @@ def _check_action(
         # What an earlier broken step would have made is one fault, not two.
         new = [name for name in missing if name not in broken]
         return [_missing(name, step, have, recipe) for name in new], frame, set(op.writes())
+    if op.rewrites and not op.rewrites_messages and MESSAGES in have:
+        message = "rewrites texts and cannot rewrite the messages of chats"
+        marks = "mark" in type(op).model_fields
+        hint = "set mark: true, which only adds columns" if marks else "leave it out, or read plain text"
+        return [Finding("invalid_parameter", step, message, hint)], frame, set(op.writes())
     reserved = sorted(
-        n for n in op.writes() if n in BASE.names and not (n == TEXT and op.kind in ("map", "corpus"))
+        n
+        for n in op.writes()
+        if n in BASE.names and not (n == TEXT and op.kind in ("map", "corpus", "generate"))
     )
     if reserved:
         message = f"writes the reserved column {reserved[0]!r}"

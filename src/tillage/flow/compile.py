@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from daft import DataFrame, col, lit
-from daft.functions import length_bytes
+from daft.functions import length_bytes, when
 
 from tillage.core.errors import UserError
 from tillage.core.spec import fingerprint
-from tillage.data.schema import DROP, TEXT
+from tillage.data.schema import DROP, PARTS, TEXT
 from tillage.flow.recipe import Recipe
-from tillage.ops.base import Annotate, Corpus, Operator, mark_drops, settled
+from tillage.ops.base import Annotate, Corpus, Generate, Operator, mark_drops, settled
 
 VERSION = 3
 """Raised when the engine's results change, so that cached stages are not reused."""
@@ -191,6 +191,8 @@ def advance(frame: DataFrame, actions: Sequence[Action], artifacts: Mapping[str,
         before = frame.column_names
         frame = action.op.apply(frame, artifacts.get(action.id))
         frame = mark_drops(frame, action.id, action.op.reasons())
+        if isinstance(action.op, Generate):
+            frame = _born_here(frame, maps)
         if action.op.rewrites:
             maps += 1
             frame = frame.with_column(f"{BYTES}{maps}", _text_bytes())
@@ -200,6 +202,14 @@ def advance(frame: DataFrame, actions: Sequence[Action], artifacts: Mapping[str,
                 "an operator lost columns", where=action.id or action.op.name, got=", ".join(lost)
             )
     return frame
+
+
+def _born_here(frame: DataFrame, maps: int) -> DataFrame:
+    """Rows that were made just now brought no text into the steps before."""
+    new = (col(PARTS) == lit(0)).fill_null(lit(False))
+    none = {f"{BYTES}{i}": when(new, lit(0)).otherwise(col(f"{BYTES}{i}")) for i in range(maps + 1)}
+    parts = when(new, lit(None).cast("int64")).otherwise(col(PARTS))
+    return settled(frame.with_columns({**{n: e.cast("int64") for n, e in none.items()}, PARTS: parts}))
 
 
 def with_keys(frame: DataFrame, keys: Sequence[Action]) -> DataFrame:

@@ -19,7 +19,7 @@ from tillage.core.whole import discard, make_whole, sweep
 from tillage.data import stored
 from tillage.data.files import check_unchanged
 from tillage.data.reader import Inputs, counted, no_rows, raise_left, rows
-from tillage.data.schema import BASE, DETAIL, DROP
+from tillage.data.schema import BASE, DETAIL, DROP, PARTS
 from tillage.flow import engine
 from tillage.flow.accounts import Stats, check_balance
 from tillage.flow.compile import Action, Stage, advance, enter, fit_frame, key_names, with_keys
@@ -187,7 +187,7 @@ class StageRunner:
 
     def _plan(self, stage: Stage, frame: DataFrame, artifacts: dict[str, Path]) -> DataFrame:
         done = with_keys(advance(enter(frame), stage.actions, artifacts), stage.keys)
-        own = {DROP, DETAIL, *stage.bytes_columns(), *key_names(stage)}
+        own = {DROP, DETAIL, PARTS, *stage.bytes_columns(), *key_names(stage)}
         return done.select(*(n for n in done.column_names if not n.startswith("_") or n in own))
 
     def _read(self, units: Sequence[Unit], schema: pa.Schema, counts: Path) -> DataFrame:
@@ -286,5 +286,5 @@ def _read_rows(files: list[Path], schema: pa.Schema) -> DataFrame:
 def carried(stage: Stage, done: Done) -> pa.Schema:
     """The columns that the next stage reads: what was kept, keys too, and the engine's own, null again."""
     internal = {DROP: BASE.field(DROP), DETAIL: BASE.field(DETAIL)}
-    gone = {*internal, *stage.bytes_columns()}
+    gone = {*internal, PARTS, *stage.bytes_columns()}
     return pa.schema([*(f for f in done.schema if f.name not in gone), *internal.values()])

@@ -8,7 +8,7 @@ from typing import Any
 from tillage.core.errors import UserError
 from tillage.core.workspace import Workspace
 from tillage.data.rows import printable
-from tillage.data.schema import DETAIL, DROP, QUARANTINE_STEP
+from tillage.data.schema import DETAIL, DROP, PARENT, PART, QUARANTINE_STEP
 from tillage.flow.history import RunRecord, find, runs
 from tillage.flow.rowindex import look_up
 
@@ -18,7 +18,7 @@ SHOWN = 200
 @dataclass(frozen=True)
 class Fact:
     """One thing that is known of a row. `outcome`: read, quarantined, measured, passed, rewritten, dropped,
-    not reached, kept. `values`: the measurements that the step reads or makes."""
+    not reached, made, kept. `values`: the measurements that the step reads or makes."""
 
     run: str
     step: str
@@ -86,8 +86,18 @@ def _life(row: dict[str, Any], record: RunRecord) -> list[Fact]:
     facts = [
         Fact(record.run, QUARANTINE_STEP, "read", place, {"domain": row["domain"], "text": text[:SHOWN]})
     ]
+    steps = record.steps
+    whole = _find_row(row[PARENT], record) if row.get(PARENT) is not None else None
+    if whole is not None:
+        # Until then its life is that of the row which it was made of.
+        maker = (whole[DROP] or "").partition(":")[0]
+        before = _life(whole, record)
+        facts = before[: 1 + next(i for i, fact in enumerate(before) if fact.step == maker)]
+        detail = f"part {row[PART]} of row {row[PARENT]}"
+        facts.append(Fact(record.run, maker, "made", detail, {"text": text[:SHOWN]}))
+        steps = steps[1 + next(i for i, item in enumerate(steps) if item["id"] == maker) :]
     reached = True
-    for item in record.steps:
+    for item in steps:
         id, names = item["id"], item["columns"]
         values = {name: row[name] for name in names if row.get(name) is not None} if reached else {}
         if not reached:

@@ -72,7 +72,7 @@ def find_pii(text: str, kinds: frozenset[Kind] = frozenset(USUAL)) -> list[Span]
     for kind in PLACEHOLDERS:
         if kind not in kinds:
             continue
-        found = [(start, end, kind) for start, end in _FINDERS[kind](text)]
+        found: list[Span] = [(start, end, kind) for start, end in _FINDERS[kind](text)]
         if found:
             spans += found
             # What is known stands for no other kind, and parts nothing that stands before or after it.

@@ -61,10 +61,11 @@ def truncate(text: str, max_chars: int, at: Boundary = "word") -> str:
         if text[:end].strip():
             return text[:end].rstrip()
         end = max_chars
-    while end > 0 and (_continues(text[end]) or text[end - 1] == _JOINER):
+    while end > 0 and continues(text, end):
         end -= 1
     return text[:end]
 
 
-def _continues(character: str) -> bool:
-    return unicodedata.category(character)[0] == "M" or character == _JOINER
+def continues(text: str, at: int) -> bool:
+    """Whether a cut at this place would part a mark or a joined emoji from what it belongs to."""
+    return unicodedata.category(text[at])[0] == "M" or _JOINER in text[at - 1 : at + 1]

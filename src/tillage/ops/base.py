@@ -8,7 +8,7 @@ Operators must cope with null text and never touch `_drop`: filters only say the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from tillage.core.registry import Registry
 from tillage.core.spec import Spec
 from tillage.data.chat import MESSAGES, MESSAGES_TYPE, render
-from tillage.data.schema import TEXT
+from tillage.data.rows import row_id
+from tillage.data.schema import DROP, ID, PARENT, PART, PARTS, TEXT
 from tillage.kernels.hashing import hash_strings
 
-Kind = Literal["annotate", "filter", "map", "corpus"]
+Kind = Literal["annotate", "filter", "map", "corpus", "generate"]
 
 
 pc: Any = pyarrow.compute  # its functions are made at run time
@@ -62,11 +63,13 @@ class Operator(Spec):
     """Base of all operators. Fields are parameters; the docstring's first line is the description.
 
     Class attributes: `kind`; `version`, raised when results change, so that cached stages are not reused;
-    `source`, the paper or code that the operator follows; `name`, set on registration.
+    `source`, the paper or code that the operator follows; `name`, set on registration; `rewrites_messages`,
+    whether an operator that rewrites texts does it to the messages of chats too, or leaves chats alone.
     """
 
     kind: ClassVar[Kind]
     version: ClassVar[int] = 1
+    rewrites_messages: ClassVar[bool] = False
     source: ClassVar[str] = ""
     name: ClassVar[str] = ""
 
@@ -151,6 +154,7 @@ class Map(Operator):
     """
 
     kind = "map"
+    rewrites_messages = True
 
     def rewrite(self) -> Expression:
         """The new text (string) as an expression over the row's `text`."""
@@ -204,6 +208,82 @@ def _relisted(lists: pa.LargeListArray, items: pa.Array) -> pa.LargeListArray:
 def _rendered(chats: daft.Series, texts: daft.Series, alive: daft.Series) -> pa.Array:
     rows = zip(chats.to_pylist(), texts.to_pylist(), alive.to_pylist(), strict=True)
     return pa.array([render(m) if m is not None and live else t for m, t, live in rows], pa.large_string())
+
+
+class Generate(Operator):
+    """Adds rows, each made of one that is alive; those of which rows were made are dropped as "step:parts".
+
+    In the new rows `parent` is the id of the row that they are made of and `part` their number, from 1; their
+    other columns are that row's. Rows with `messages` stay as they are.
+    """
+
+    kind = "generate"
+    rewrites_messages = True  # chats are left alone
+
+    def parts(self, texts: pa.Array) -> pa.Array:
+        """The texts of the new rows as lists (large_string), null where none are made, for each text.
+
+        Each text alone decides; no list is empty.
+        """
+        raise NotImplementedError(type(self).__name__)
+
+    def writes(self) -> dict[str, pa.DataType]:
+        return {TEXT: pa.large_string(), PARENT: pa.large_string(), PART: pa.int64()}
+
+    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
+        whole = col(DROP).is_null()
+        if MESSAGES in frame.column_names:
+            whole = whole & col(MESSAGES).is_null()
+        for name, kind in ((PARENT, DataType.string()), (PART, DataType.int64()), (PARTS, DataType.int64())):
+            if name not in frame.column_names:
+                frame = frame.with_column(name, lit(None).cast(kind))
+        columns = [col(name) for name in (ID, TEXT, PARENT, PART, PARTS)]
+        lists = settled(frame.select("*", _made(self.parts)(*columns, whole)))
+        made = [f"_made_{name}" for name in _MADE]
+        frame = lists.explode(*made)
+        new = {name: col(f"_made_{name}") for name in _MADE}
+        return settled(frame.with_columns(new).exclude(*made))
+
+    def reasons(self) -> dict[str, Expression]:
+        return {"parts": col(PARTS) > lit(0)}
+
+
+_MADE = {ID: pa.large_string(), TEXT: pa.large_string(), PARENT: pa.large_string(), PART: pa.int64(),
+         PARTS: pa.int64()}  # fmt: skip
+
+
+def _made(parts: Callable[[pa.Array], pa.Array]) -> Any:
+    """A function of rows that gives, a list a column, each row and those that are made of it."""
+
+    def run(
+        ids: daft.Series,
+        texts: daft.Series,
+        parents: daft.Series,
+        part: daft.Series,
+        counts: daft.Series,
+        whole: daft.Series,
+    ) -> pa.Array:
+        given = texts.to_arrow()
+        found = parts(pc.if_else(whole.to_arrow(), given, pa.scalar(None, given.type))).to_pylist()
+        held = zip(
+            ids.to_pylist(),
+            given.to_pylist(),
+            parents.to_pylist(),
+            part.to_pylist(),
+            counts.to_pylist(),
+            strict=True,
+        )
+        out: list[list[list[Any]]] = [[] for _ in _MADE]
+        for row, new in zip(held, found, strict=True):
+            made = [row] if new is None else [(*row[:-1], len(new))]
+            made += [(row_id(row[0], i), text, row[0], i, 0) for i, text in enumerate(new or [], 1)]
+            for column, values in zip(out, zip(*made, strict=True), strict=True):
+                column.append(list(values))
+        arrays = [pa.array(c, pa.large_list(kind)) for c, kind in zip(out, _MADE.values(), strict=True)]
+        return pa.StructArray.from_arrays(arrays, [f"_made_{name}" for name in _MADE])
+
+    kinds = {f"_made_{n}": DataType.from_arrow_type(pa.large_list(kind)) for n, kind in _MADE.items()}
+    return daft.func.batch(return_dtype=DataType.struct(kinds), unnest=True)(run)
 
 
 class Corpus(Operator):

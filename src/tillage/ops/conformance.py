@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ import pyarrow.compute
 from daft import DataFrame, col, pickle
 
 from tillage.data.chat import MESSAGES, MESSAGES_TYPE
-from tillage.data.schema import BASE, DROP, ID
+from tillage.data.schema import BASE, DROP, ID, PARENT, PARTS
 from tillage.kernels.digest import TableDigest
-from tillage.ops.base import Corpus, Map, Operator, mark_drops, settled
+from tillage.ops.base import Corpus, Generate, Map, Operator, mark_drops, settled
 
 pc: Any = pyarrow.compute
 
@@ -146,8 +147,9 @@ def conform(op: Operator, rows: pa.Table | None = None) -> list[Violation]:
 
     The rules: it pickles and is rebuilt from its fields; it works on no rows and on each row alone; results
     do not depend on how rows are split or ordered, nor on the run; it reads and writes what it declares, with
-    the declared types, and nothing else; it leaves `id`, `_drop` and the number of rows alone; a map leaves
-    dropped rows alone; texts come out as valid Unicode. An exception violates the rule under which it arose.
+    the declared types, and nothing else; it leaves `id`, `_drop` and the number of rows alone, or, where it
+    makes rows, says of which and drops these; a map leaves dropped rows alone; texts come out as valid
+    Unicode. An exception violates the rule under which it arose.
     """
     table = with_inputs(op, example_rows()) if rows is None else rows
     found: list[Violation] = []
@@ -178,7 +180,7 @@ def _rebuilds(op: Operator, table: pa.Table) -> Iterator[str]:
 def _small(op: Operator, table: pa.Table) -> Iterator[str]:
     for count in (0, 1):
         result = execute(op, table.slice(0, count))
-        if result.num_rows != count:
+        if _given(op, result, table.slice(0, count)).num_rows != count:
             yield f"{count} rows became {result.num_rows}"
 
 
@@ -190,14 +192,15 @@ def _contract(op: Operator, table: pa.Table) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tillage-") as folder:
         before = _required(op, _frame(table, 1))
         given = _by_id(before.to_arrow())
-        result = _by_id(_applied(op, before, Path(folder)).to_arrow())
+        result = _given(op, _by_id(_applied(op, before, Path(folder)).to_arrow()), given)
     declared = op.writes()
     for name, kind in declared.items():
         if name not in result.column_names:
             yield f"declared column {name!r} is missing"
         elif _wide(result.schema.field(name).type) != _wide(kind):
             yield f"column {name!r} has type {result.schema.field(name).type}, declared {kind}"
-    for name in sorted(set(result.column_names) - set(given.column_names) - declared.keys()):
+    engine = {PARTS} if isinstance(op, Generate) else set[str]()
+    for name in sorted(set(result.column_names) - set(given.column_names) - declared.keys() - engine):
         yield f"column {name!r} is written and not declared"
     for name in given.column_names:
         if name not in result.column_names:
@@ -230,7 +233,7 @@ def _reads(op: Operator, table: pa.Table) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tillage-") as folder:
         frame = _required(op, _frame(table, 1)).exclude(*hidden)
         frame = _applied(op, frame, Path(folder)).with_columns(op.reasons())
-        if frame.count_rows() != table.num_rows:
+        if _given(op, frame.to_arrow(), table).num_rows != table.num_rows:
             yield f"without {hidden} the number of rows changes"
 
 
@@ -258,7 +261,10 @@ def _rows_alone(op: Operator, table: pa.Table) -> Iterator[str]:
 
 
 def _dropped_rows(op: Operator, table: pa.Table) -> Iterator[str]:
-    result, given = execute(op, table), _by_id(table)
+    given = _by_id(table)
+    result = _given(op, whole := execute(op, table), given)
+    if isinstance(op, Generate):
+        yield from _made_rows(result, whole)
     if result.num_rows != given.num_rows or result.column(ID).to_pylist() != given.column(ID).to_pylist():
         yield "rows or ids are lost, added or changed"
         return
@@ -274,6 +280,31 @@ def _dropped_rows(op: Operator, table: pa.Table) -> Iterator[str]:
             yield "a map rewrites rows that were dropped"
 
 
+def _given(op: Operator, result: pa.Table, given: pa.Table) -> pa.Table:
+    """The rows of a result that were given; an operator that generates rows adds to them."""
+    if not isinstance(op, Generate):
+        return result
+    return result.filter(pc.is_in(result.column(ID), value_set=given.column(ID).combine_chunks()))
+
+
+def _made_rows(given: pa.Table, whole: pa.Table) -> Iterator[str]:
+    """Rows that were made have ids of their own and a parent, which is dropped for it."""
+    ids = whole.column(ID).to_pylist()
+    if len(set(ids)) < len(ids):
+        yield "two rows have one id"
+    had = set(given.column(ID).to_pylist())
+    made = [r for r in whole.select([ID, PARENT, DROP]).to_pylist() if r[ID] not in had]
+    told = {r[ID]: r[PARTS] for r in given.select([ID, PARTS]).to_pylist() if r[PARTS]}
+    counts = Counter(row[PARENT] for row in made)
+    if counts != told:
+        yield "rows are made of others than those that say so, or in another number"
+    if any(row[DROP] is not None for row in made):
+        yield "rows are made that are dropped"
+    gone = {r[ID] for r in given.select([ID, DROP]).to_pylist() if (r[DROP] or "").endswith(":parts")}
+    if gone != told.keys():
+        yield "rows that others are made of stay"
+
+
 def _texts(op: Operator, table: pa.Table) -> Iterator[str]:
     result = execute(op, table)
     for name in result.column_names:
@@ -284,6 +315,7 @@ def _texts(op: Operator, table: pa.Table) -> Iterator[str]:
                 yield f"column {name!r}: {error}"
     given = _by_id(table)
     if "text" in op.writes():
+        result = _given(op, result, given)
         was_null, is_null = given.column("text").is_null(), result.column("text").is_null()
         if not is_null.equals(was_null):
             yield "texts become null, or null becomes text"

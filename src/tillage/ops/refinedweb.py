@@ -28,6 +28,8 @@ class RefinedwebLines(Map):
         "(DataComp-LM), arXiv 2406.11794"
     )
 
+    rewrites_messages = False
+
     max_upper: float = Field(
         default=0.5, ge=0, le=1, description="largest share of upper-case characters in a line"
     )

@@ -34,8 +34,8 @@ def section(log: Log) -> Html | None:
         el("h2", "Accounts"),
         el(
             "p",
-            "Rows in = kept + dropped by a named reason + quarantined, for each step. Checked by the engine "
-            "and again by this page.",
+            "Rows in, and those that a step makes of others, = kept + dropped by a named reason + "
+            "quarantined. Checked by the engine and again by this page.",
             class_="lead",
         ),
         parts,
@@ -47,8 +47,10 @@ def section(log: Log) -> Html | None:
 
 
 def balanced(step: StepAccount) -> bool:
-    """rows in = rows out + dropped + quarantined."""
-    return step.rows_in == step.rows_out + sum(step.dropped.values()) + sum(step.quarantined.values())
+    """rows in + added = rows out + dropped + quarantined."""
+    return step.rows_in + step.added == step.rows_out + sum(step.dropped.values()) + sum(
+        step.quarantined.values()
+    )
 
 
 def _books(books: Sequence[StepAccount]) -> Html:
@@ -60,8 +62,10 @@ def _books(books: Sequence[StepAccount]) -> Html:
             f"{reason} {amount(n)}" for reason, n in sorted(gone.items(), key=lambda item: -item[1])
         )
         detail = f"{step.step}: {amount(step.rows_in)} in, {amount(step.rows_out)} out. {why}"
-        lost = step.rows_in - step.rows_out
+        lost = max(0, step.rows_in - step.rows_out)
         note = f"−{percent(lost / step.rows_in)}" if lost and step.rows_in else amount(step.rows_out)
+        if step.added:
+            why += f" into {amount(step.added)}"
         falls.append(Fall(step.step, step.rows_in, step.rows_out, note, detail))
         label = step.step if step.step == step.operator else f"{step.step} ({step.operator})"
         share = percent(step.rows_out / step.rows_in) if step.rows_in else "–"
