@@ -1,13 +1,17 @@
 """Chats: each fault is found, and what is in order is let through."""
 
+import random
+
 import pyarrow as pa
 import pytest
 
 from tillage.data.chat import MESSAGES, MESSAGES_TYPE
 from tillage.data.schema import BASE
+from tillage.kernels.diversity import mtld
 from tillage.kernels.turns import FAULTS, fault, overlap, refuses
 from tillage.ops.chat import ChatAnswers, ChatLanguageMatch, ChatStats, ChatStructure
 from tillage.ops.conformance import execute
+from tillage.ops.prompts import ChatDiversity, PromptDedup
 
 SYSTEM = "You are a farmer who answers each question about wheat in one short sentence."
 PROMPT, ANSWER = "When is winter wheat sown in Europe?", "Winter wheat is sown in Europe from September on."
@@ -161,3 +165,60 @@ def test_languages_of_prompt_and_answer():
     ]
     other = "chat_language_match:other_language"
     assert drops(ChatLanguageMatch(), chats) == [None, other, None, None, None]
+
+
+def test_prompts_that_ask_nearly_the_same_leave_one_chat():
+    ask = "Write a short poem about the wheat fields to the north of the old mill by the river in spring"
+    chats = [
+        chat(("u", ask), ("a", "Short.")),
+        chat(("s", SYSTEM), ("u", f"{ask}!"), ("a", "A longer answer with more words than the others have.")),
+        chat(("u", f"{ask} please"), ("a", "It is so.")),
+        chat(("u", "Explain why rye is sown in autumn"), ("a", "Short.")),
+        chat(("a", "Short.")),
+        None,
+    ]
+    same = "prompt_dedup:prompt_duplicate"
+    assert drops(PromptDedup(), chats) == [None, same, same, None, None, None]
+    best = PromptDedup(keep="best", best_by="chat_answer_words")
+    assert [need.name for need in best.requires()] == ["chat_stats"]
+    assert drops(best, chats) == [same, None, same, None, None, None]
+    marked = execute(PromptDedup(mark=True), rows(chats))
+    assert marked.column("prompt_duplicates").to_pylist() == [3, 3, 3, 1, 1, 1]
+
+
+def test_diversity():
+    table = execute(
+        ChatDiversity(),
+        rows(
+            [
+                chat(("u", "Write a poem."), ("a", "to be or not to be")),
+                chat(("u", "写一首诗"), ("a", "好好好")),
+                chat(("a", "👩‍🌾")),
+                None,
+            ]
+        ),
+    ).to_pylist()
+    assert [row["chat_opening"] for row in table] == ["write a", "写 一", None, None]
+    assert [row["chat_answer_distinct_1"] for row in table] == [
+        pytest.approx(4 / 6),
+        pytest.approx(1 / 3),
+        None,
+        None,
+    ]
+    assert [row["chat_answer_distinct_2"] for row in table] == [
+        pytest.approx(4 / 5),
+        pytest.approx(1 / 2),
+        None,
+        None,
+    ]
+    assert [row["chat_answer_ratio"] for row in table] == [2, pytest.approx(3 / 4), None, None]
+    assert table[3]["chat_answer_mtld"] is None and table[2]["chat_prompt_mtld"] is None
+
+
+def test_mtld_is_of_the_kind_of_words_and_not_of_how_many():
+    draw = random.Random(1)
+    few, many = [f"w{i}" for i in range(20)], [f"w{i}" for i in range(2000)]
+    short, long = (mtld([draw.choice(few) for _ in range(n)]) for n in (300, 3000))
+    assert short == pytest.approx(long, rel=0.25)
+    assert mtld([draw.choice(many) for _ in range(300)]) > 10 * short
+    assert mtld(["a"] * 10) == 2 and mtld([]) is None and mtld(["a", "b"]) == 2

@@ -224,15 +224,20 @@ class MinHashDedup(Dedup):
 
     def sketch(self) -> Expression:
         sign = partial(
-            _sketch, ngram=self.ngram, hashes=self.bands * self.rows, seed=self.seed, rows=self._least_rows()
+            minhash_sketch,
+            ngram=self.ngram,
+            hashes=self.bands * self.rows,
+            seed=self.seed,
+            rows=self.least_rows(),
         )
         return measure(sign, pa.large_binary())
 
-    def _least_rows(self) -> int:
+    def least_rows(self) -> int:
+        """Hashes of the shortest band: the sketch's elements must tell that many apart."""
         return min(self.rows, self.second_rows or self.rows)
 
     def shape(self) -> tuple[type[np.unsignedinteger], int]:
-        return sketch_type(self._least_rows()), self.bands * self.rows
+        return sketch_type(self.least_rows()), self.bands * self.rows
 
     def passes(self, sketches: Sketches) -> tuple[Sequence[Keys], int]:
         return band_passes(sketches, self.rows, self.second_rows), least_equal(sketches, self.threshold)
@@ -285,7 +290,8 @@ def _document_hash(texts: pa.Array) -> pa.Array:
     return fixed_rows(pairs.view(np.uint8), pc.is_valid(texts))
 
 
-def _sketch(texts: pa.Array, ngram: int, hashes: int, seed: int, rows: int) -> pa.Array:
+def minhash_sketch(texts: pa.Array, ngram: int, hashes: int, seed: int, rows: int) -> pa.Array:
+    """The MinHash sketch of each text as binary, null for one without a word."""
     sketches, some = minhash(texts, ngram, hashes, seed, rows)
     return fixed_rows(sketches.view(np.uint8), pa.array(some))
 
