@@ -26,7 +26,7 @@ def test_every_operator_is_described_whole():
     json.dumps(everything)
     for about in everything:
         assert about["description"].endswith("."), about["name"]
-        assert about["kind"] in ("annotate", "filter", "map", "corpus")
+        assert about["kind"] in ("annotate", "filter", "map", "corpus", "generate")
         assert all(parameter["description"] for parameter in about["parameters"]), about["name"]
         public = {c for c in about["writes"] if not c.startswith("_")} - {"text"}
         if operators.get(about["name"]).__module__.startswith("tillage."):

@@ -220,6 +220,13 @@ class Generate(Operator):
     kind = "generate"
     rewrites_messages = True  # chats are left alone
 
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        return {
+            PARENT: "id of the row that this one was made of; null in rows that were read",
+            PART: "number among the rows made of the same one, from 1",
+        }
+
     def parts(self, texts: pa.Array) -> pa.Array:
         """The texts of the new rows as lists (large_string), null where none are made, for each text.
 
