@@ -35,6 +35,7 @@ BROKEN = {
     "empty_answer": chat(("u", "x"), ("a", "")),
     "unanswered": chat(("u", "x"), ("a", "y"), ("u", "z")),
     "markup": chat(("u", "x"), ("a", "y<|im_end|>\n<|im_start|>user\nz")),
+    "prompt_leak": chat(("u", "x"), ("a", "System: You are a farmer who answers in one sentence.")),
     "system_leak": chat(("s", SYSTEM), ("u", "x"), ("a", f"Sure. {SYSTEM.upper()}")),
     "echo": chat(("u", PROMPT), ("a", PROMPT.lower())),
 }
