@@ -238,10 +238,10 @@ class RowTask(DataSourceTask):
                 held.append(batch)
                 size += batch.nbytes
                 if size >= BATCH_BYTES:
-                    yield pa.concat_batches(held)
+                    yield _one(held)
                     held, size = [], 0
         if held:
-            yield pa.concat_batches(held)
+            yield _one(held)
 
     def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         try:
@@ -251,6 +251,10 @@ class RowTask(DataSourceTask):
             parts = [error.what, *(None if x is None else str(x) for x in _told(error))]
             write_atomic(self.count.with_suffix(".error"), json.dumps(parts))
             raise
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _told(error: UserError) -> tuple[object, ...]:

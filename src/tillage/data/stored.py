@@ -7,8 +7,9 @@ can be given back, so they take no memory that others need.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import daft
 import pyarrow as pa
@@ -22,9 +23,9 @@ SUFFIX = ".arrow"
 _TASK_BYTES = 32 << 20
 
 
-def writer(path: Path, schema: pa.Schema) -> pa.ipc.RecordBatchFileWriter:
+def writer(file: BinaryIO | RawIOBase, schema: pa.Schema) -> pa.ipc.RecordBatchFileWriter:
     """Writes batches to such a file."""
-    return pa.ipc.new_file(path, schema)
+    return pa.ipc.new_file(file, schema)
 
 
 def reader(path: Path) -> pa.ipc.RecordBatchFileReader:

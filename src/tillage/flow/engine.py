@@ -66,8 +66,8 @@ def _start_ray() -> None:
     daft.set_runner_ray(noop_if_initialized=True)
 
 
-def write(frame: DataFrame, make_writer: MakeWriter, runner: Runner) -> Stats:
-    """Run the query and write its rows; the counts of what was written.
+def write(frame: DataFrame, make_writer: MakeWriter, runner: Runner) -> tuple[Stats, dict[str, list[int]]]:
+    """Run the query and write its rows; the counts of what was written, and the sums of the files of rows.
 
     Here, rows stream to one pair of files. On Ray, each task writes files of its own where it runs, so that
     no row passes through the driver: the folder must then be one that all nodes share.
@@ -75,17 +75,18 @@ def write(frame: DataFrame, make_writer: MakeWriter, runner: Runner) -> Stats:
     if runner == "ray":
         sink = _FileSink(make_writer)
         frame.write_sink(sink)
-        return sink.stats
+        return sink.stats, sink.sums
     writer = make_writer("0")
     for batch in frame.to_arrow_iter():
         writer.add(batch)
-    return writer.close()
+    return writer.close(), writer.sums
 
 
 class _FileSink(DataSink[dict[str, Any]]):
     def __init__(self, make_writer: MakeWriter) -> None:
         self.make_writer = make_writer
         self.stats = Stats()
+        self.sums: dict[str, list[int]] = {}
 
     def name(self) -> str:
         return "shard files"
@@ -99,11 +100,13 @@ class _FileSink(DataSink[dict[str, Any]]):
             for batch in part.to_arrow().to_batches():
                 writer.add(batch)
         stats = writer.close()
-        yield WriteResult(stats.to_dict(), sum(b[0] for b in stats.bytes.values()), sum(stats.rows.values()))
+        result = {"stats": stats.to_dict(), "sums": writer.sums}
+        yield WriteResult(result, sum(b[0] for b in stats.bytes.values()), sum(stats.rows.values()))
 
     def finalize(self, write_results: list[WriteResult[dict[str, Any]]]) -> MicroPartition:
         for result in write_results:
-            self.stats.merge(Stats(**result.result))
+            self.stats.merge(Stats(**result.result["stats"]))
+            self.sums.update(result.result["sums"])
         return MicroPartition.from_pydict({"files": [len(write_results)]})
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from tillage.core.whole import SummedFile
 from tillage.core.workspace import write_atomic
 from tillage.data import stored
 from tillage.data.dataset import storable
@@ -63,14 +64,14 @@ class ShardWriter:
 
     def _work(self, batch: pa.RecordBatch) -> None:
         self.stats.add(batch, self.bytes_columns)
-        alive = batch.column(DROP).is_null()
+        drop = batch.column(DROP)
         names = [n for n in batch.schema.names if n not in self.bytes_columns]
         kept_names = [n for n in names if not n.startswith("_") or (not self.final and n in self.keys)]
-        kept = _storable(batch.select(kept_names).filter(alive))
+        kept = _storable(_where(batch.select(kept_names), drop.is_null(), drop.null_count))
         self._kept.add(kept)
         dropped_names = [n for n in names if not n.startswith("_") or n in (DROP, DETAIL)]
-        dropped = batch.select(dropped_names).filter(batch.column(DROP).is_valid())
-        self._dropped.add(_storable(dropped))
+        gone = batch.num_rows - drop.null_count
+        self._dropped.add(_storable(_where(batch.select(dropped_names), drop.is_valid(), gone)))
         if self.final and kept.num_rows:
             self._digest.update(kept)
 
@@ -83,6 +84,11 @@ class ShardWriter:
         self.stats.digest = self._digest.hexdigest()
         return self.stats
 
+    @property
+    def sums(self) -> dict[str, list[int]]:
+        """Bytes and checksum of each file of rows, once closed."""
+        return {**self._kept.sums, **self._dropped.sums}
+
 
 class _Output:
     """One file, made when the first row comes. It is written by a thread of its own, which takes a group of
@@ -92,6 +98,7 @@ class _Output:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._file: SummedFile | None = None
         self._thread = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
         self._held: list[pa.RecordBatch] = []
@@ -123,7 +130,13 @@ class _Output:
     def close(self) -> None:
         self._wait()
         self._thread.shutdown()
-        self._end()
+        if self._file is not None:
+            self._end()
+            self._file.close()
+
+    @property
+    def sums(self) -> dict[str, list[int]]:
+        return {} if self._file is None else {self.path.name: self._file.sum}
 
     def _write(self, batches: list[pa.RecordBatch]) -> None:
         raise NotImplementedError
@@ -144,9 +157,10 @@ class _Parquet(_Output):
         table = pa.Table.from_batches(batches)
         self._keys += [keys(batch.column(ID)) for batch in batches]
         if self._writer is None:
+            self._file = SummedFile(self.path)
             encoded = [name for name in table.schema.names if name in _LOW_CARDINALITY]
             self._writer = pq.ParquetWriter(
-                self.path,
+                self._file,
                 table.schema,
                 compression="zstd",
                 use_dictionary=encoded,  # pyright: ignore[reportArgumentType]
@@ -155,9 +169,9 @@ class _Parquet(_Output):
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
     def _end(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            write_index(self.path, self._keys)
+        assert self._writer is not None
+        self._writer.close()
+        write_index(self.path, self._keys)
 
 
 class _Arrow(_Output):
@@ -171,13 +185,21 @@ class _Arrow(_Output):
 
     def _write(self, batches: list[pa.RecordBatch]) -> None:
         if self._writer is None:
-            self._writer = stored.writer(self.path, batches[0].schema)
+            self._file = SummedFile(self.path)
+            self._writer = stored.writer(self._file, batches[0].schema)
         for batch in batches:
             self._writer.write_batch(batch)
 
     def _end(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        assert self._writer is not None
+        self._writer.close()
+
+
+def _where(batch: pa.RecordBatch, chosen: pa.Array, count: int) -> pa.RecordBatch:
+    """The chosen rows, `count` of them; nothing is copied where that is all or none."""
+    if count in (0, batch.num_rows):
+        return batch.slice(0, count)
+    return batch.filter(chosen)
 
 
 def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:

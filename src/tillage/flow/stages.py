@@ -15,7 +15,7 @@ from daft import DataFrame
 from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Note, StageDone
 from tillage.core.spec import fingerprint
-from tillage.core.whole import discard, make_whole, sweep
+from tillage.core.whole import Sums, discard, make_whole, sweep
 from tillage.data import stored
 from tillage.data.files import check_unchanged
 from tillage.data.reader import Inputs, counted, no_rows, raise_left, rows
@@ -153,13 +153,13 @@ class StageRunner:
     ) -> bool:
         parts = tuple(unit.part for unit in units if unit.part is not None)
 
-        def fill(folder: Path) -> None:
+        def fill(folder: Path) -> Sums:
             counts = folder / COUNTS
             counts.mkdir()
             frame = self._plan(stage, self._read(units, schema, counts), artifacts)
             writer = engine.FileWriter(folder, stage.bytes_columns(), key_names(stage), stage.final)
             try:
-                stats = engine.write(frame, writer, self.runner)
+                stats, sums = engine.write(frame, writer, self.runner)
             except Exception as error:
                 # Foreign exceptions are named here, and nowhere else.
                 raise_left(counts)
@@ -177,6 +177,7 @@ class StageRunner:
             write_stats(folder, stats)
             write_units(folder, units)
             shutil.rmtree(counts)
+            return sums
 
         if self.fresh:
             discard(path)

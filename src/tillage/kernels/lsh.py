@@ -4,12 +4,15 @@ A *sketch* is a row of a matrix of unsigned integers. In one pass rows that shar
 the sketch, are candidates; two candidates that are alike are joined. A pair is joined by what its two
 sketches say and by nothing else, so the clusters depend neither on the order of the rows nor on the order of
 the passes, and rows that come later only add to them. A pass holds 24 bytes a row: its key (8), its place in
-the order of keys (8) and its parent in the forest of clusters (8).
+the order of keys (8) and its parent in the forest of clusters (8). Up to a few million rows the next pass is
+made ready meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
@@ -23,12 +26,15 @@ Sketches = NDArray[np.unsignedinteger]
 Keys = Callable[[int, int], NDArray[np.uint64]]
 """The keys of rows [start, stop) in one pass, shape (stop - start,)."""
 Forget = Callable[[], None]
+T = TypeVar("T")
 
 EQUAL, BITS, COSINE = 0, 1, 2
 """How two sketches are compared: by equal elements, by equal bits of 64-bit elements, or as vectors of signed
 bytes by their cosine, in millionths."""
 
 _BLOCK = 1 << 16
+_FEW = 1 << 22
+"""Up to so many rows two passes are held at once."""
 _ONE = U(1)
 _MILLION = 1_000_000.0
 
@@ -111,6 +117,82 @@ def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bo
 
 
 @njit(nogil=True, cache=True)
+def _bucket(
+    keys: NDArray[np.uint64],
+    order: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    begin: Int,
+    copies: NDArray[np.bool_],
+    members: NDArray[np.int64],
+) -> tuple[Int, Int, NDArray[np.int64]]:
+    """Collect the rows that share the key at `begin`, less the copies: where the next key begins, how many
+    rows there are, and the array that holds them, which is `members` unless there were more."""
+    key = keys[order[begin]]
+    count = 0
+    j = begin
+    while j < len(order) and keys[order[j]] == key:
+        row = np.int64(order[j])
+        if len(rows):
+            row = np.int64(rows[row])
+        j += 1
+        if copies[row]:
+            continue
+        if count == len(members):
+            members = np.concatenate((members, np.empty_like(members)))
+        members[count] = row
+        count += 1
+    return j, count, members
+
+
+@njit(nogil=True, cache=True)
+def _unite(parents: NDArray[np.int64], i: Int, j: Int) -> None:
+    """Put two rows into one tree. The earlier root stays one, so a tree is named by its first row."""
+    x, y = root(parents, i), root(parents, j)
+    parents[max(x, y)] = min(x, y)
+
+
+@njit(nogil=True, cache=True)
+def _join_equal(
+    members: NDArray[np.int64], sketches: Sketches, copies: NDArray[np.bool_], parents: NDArray[np.int64]
+) -> None:
+    """Join the rows with the sketch of the first, and mark them in `copies`."""
+    head = members[0]
+    for row in members[1:]:
+        equal = True
+        for k in range(sketches.shape[1]):
+            equal = equal and sketches[head, k] == sketches[row, k]
+        if equal:  # else 64 bits collide: the passes may still join the two
+            copies[row] = True
+            _unite(parents, head, row)
+
+
+@njit(nogil=True, cache=True)
+def _join_alike(
+    members: NDArray[np.int64],
+    fresh: Int,
+    sketches: Sketches,
+    least: Int,
+    how: Int,
+    parents: NDArray[np.int64],
+) -> None:
+    """Join the alike pairs of which one row at least is fresh."""
+    first = root(parents, members[0])
+    one, some = True, members[0] >= fresh
+    for row in members[1:]:
+        one = one and root(parents, row) == first
+        some = some or row >= fresh
+    if one or not some:
+        return
+    for b in range(1, len(members)):
+        for a in range(b):
+            if members[a] < fresh and members[b] < fresh:
+                continue
+            apart = root(parents, members[a]) != root(parents, members[b])
+            if apart and _alike(sketches, members[a], members[b], least, how):
+                _unite(parents, members[a], members[b])
+
+
+@njit(nogil=True, cache=True)
 def _join(
     keys: NDArray[np.uint64],
     order: NDArray[np.int64],
@@ -120,10 +202,12 @@ def _join(
     sketches: Sketches,
     least: Int,
     how: Int,
+    equal: bool,
     copies: NDArray[np.bool_],
     parents: NDArray[np.int64],
 ) -> Int:
-    """Join the pairs of a stretch of whole buckets from `begin` on; returns where the next one begins.
+    """Join the pairs, equal or alike, of a stretch of whole buckets from `begin` on; returns where the next
+    one begins.
 
     `rows` numbers what `keys` and `order` speak of; empty where they speak of all rows.
     """
@@ -131,75 +215,14 @@ def _join(
     members = np.empty(64, np.int64)
     i = begin
     while i < stop:
-        key = keys[order[i]]
-        count = 0
-        j = i
-        first = np.int64(-1)
-        one = True
-        some = False
-        while j < len(order) and keys[order[j]] == key:
-            row = np.int64(order[j])
-            if len(rows):
-                row = np.int64(rows[row])
-            j += 1
-            if copies[row]:
-                continue
-            if count == len(members):
-                members = np.concatenate((members, np.empty_like(members)))
-            members[count] = row
-            count += 1
-            some = some or row >= fresh
-            at = root(parents, row)
-            if count == 1:
-                first = at
-            elif at != first:
-                one = False
-        i = j
-        if one or not some:
+        if i + 1 == len(order) or keys[order[i + 1]] != keys[order[i]]:
+            i += 1
             continue
-        for b in range(1, count):
-            for a in range(b):
-                if members[a] < fresh and members[b] < fresh:
-                    continue
-                x, y = root(parents, members[a]), root(parents, members[b])
-                if x != y and _alike(sketches, members[a], members[b], least, how):
-                    # The earlier row is the root, so a tree is named by its first row.
-                    parents[max(x, y)] = min(x, y)
-    return i
-
-
-@njit(nogil=True, cache=True)
-def _join_equal(
-    keys: NDArray[np.uint64],
-    order: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    begin: Int,
-    sketches: Sketches,
-    copies: NDArray[np.bool_],
-    parents: NDArray[np.int64],
-) -> Int:
-    """As `_join` for equal sketches; all but one row of each set of equals are marked in `copies`."""
-    stop = min(len(order), begin + _BLOCK)
-    i = begin
-    while i < stop:
-        key = keys[order[i]]
-        head = np.int64(order[i])
-        if len(rows):
-            head = np.int64(rows[head])
-        j = i + 1
-        while j < len(order) and keys[order[j]] == key:
-            row = np.int64(order[j])
-            if len(rows):
-                row = np.int64(rows[row])
-            j += 1
-            equal = True
-            for k in range(sketches.shape[1]):
-                equal = equal and sketches[head, k] == sketches[row, k]
-            if equal:  # else 64 bits collide: the passes may still join the two
-                copies[row] = True
-                x, y = root(parents, head), root(parents, row)
-                parents[max(x, y)] = min(x, y)
-        i = j
+        i, count, members = _bucket(keys, order, rows, i, copies, members)
+        if count > 1 and equal:
+            _join_equal(members[:count], sketches, copies, parents)
+        elif count > 1:
+            _join_alike(members[:count], fresh, sketches, least, how, parents)
     return i
 
 
@@ -231,17 +254,29 @@ def join(
     def whole(start: int, stop: int) -> NDArray[np.uint64]:
         return part_keys(sketches[start:stop], 0, size)
 
-    for number, keys_of in enumerate((whole, *passes)):
+    def prepare(keys_of: Keys) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
         keys, chosen = _candidates(keys_of, rows, fresh, forget)
-        order = np.argsort(keys)
+        return keys, chosen, np.argsort(keys)
+
+    for number, (keys, chosen, order) in enumerate(_ahead(prepare, (whole, *passes), rows <= _FEW)):
         at = 0
         while at < len(order):
-            if number == 0:
-                at = _join_equal(keys, order, chosen, at, sketches, copies, parents)
-            else:
-                at = _join(keys, order, chosen, at, fresh, sketches, least, how, copies, parents)
+            at = _join(keys, order, chosen, at, fresh, sketches, least, how, number == 0, copies, parents)
             if forget is not None:
                 forget()
+
+
+def _ahead(prepare: Callable[[Keys], T], passes: Sequence[Keys], ahead: bool) -> Iterator[T]:
+    """What `prepare` makes of each pass; if `ahead`, of the next one while the present one is worked on."""
+    if not ahead:
+        yield from map(prepare, passes)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(prepare, passes[0])
+        for keys_of in passes[1:]:
+            present, coming = coming.result(), pool.submit(prepare, keys_of)
+            yield present
+        yield coming.result()
 
 
 def _candidates(

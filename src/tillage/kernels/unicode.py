@@ -66,13 +66,10 @@ _BY_CATEGORY = {"L": LETTER, "N": DIGIT, "P": PUNCT, "S": SYMBOL, "Z": SPACE, "M
 @cache
 def class_table() -> NDArray[np.uint8]:
     """Class bits of code points below 0x32400, shape (205824,), uint8."""
-    table = np.zeros(_TABLE, np.uint8)
-    category = unicodedata.category
-    for code in range(_TABLE):
-        kind = category(chr(code))
-        bits = _BY_CATEGORY.get(kind[0], 0)
-        if bits:
-            table[code] = bits | UPPER if kind in ("Lu", "Lt") else bits
+    kinds = list(map(unicodedata.category, map(chr, range(_TABLE))))
+    bits = {kind: _BY_CATEGORY.get(kind[0], 0) for kind in set(kinds)}
+    bits |= {kind: bits[kind] | UPPER for kind in ("Lu", "Lt")}
+    table = np.fromiter(map(bits.__getitem__, kinds), np.uint8, _TABLE)
     for code in (9, 10, 11, 12, 13, 0x1C, 0x1D, 0x1E, 0x1F, 0x85):  # what str.isspace adds to Z*
         table[code] = SPACE
     for code in _JOINERS:
