@@ -65,6 +65,8 @@ def main(argv: list[str]) -> int:
         answer["works"][name] = result
         if not args.no_page:
             about = {key: value for key, value in answer.items() if key != "works"}
+            sizes = f"--mb {args.mb:g} --slice {args.slice:g} --repeat {args.repeat}"
+            about["command"] = f"python -m bench.data --only {name} {sizes}"
             stamp = time.strftime("%Y-%m-%d", time.gmtime())
             write_results(f"data-{name}", {**about, "date": stamp, "work": name, **result})
             write_section(f"data-{name}", WORKS[name].title, section(WORKS[name], about, result, args.repeat))

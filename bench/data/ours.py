@@ -54,11 +54,15 @@ WEB_FILTERS: list[Step] = [
 
 def web(corpus: Corpus, folder: Path) -> list[str]:
     """The whole web recipe, then the tokens of the version that it made."""
-    steps: list[Step] = [*WEB_FILTERS, {"decontaminate": {"against": str(corpus.benchmark)}}]
-    run = tillage(steps)(corpus, folder)
+    run = tillage([*WEB_FILTERS, without(corpus)])(corpus, folder)
     space = ["--workspace", str(folder / "space"), "--json"]
     tokens = [run[0], "tokenize", "bench", "--tokenizer", str(tokenizer(corpus)), *space]
     return ["sh", "-ec", f"{shlex.join(run)}\n{shlex.join(tokens)}"]
+
+
+def without(corpus: Corpus) -> Step:
+    """The step that keeps the benchmark's stretches out."""
+    return {"decontaminate": {"against": str(corpus.benchmark)}}
 
 
 def tokenizer(corpus: Corpus) -> Path:

@@ -13,7 +13,7 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
     corpus = about["corpus"]
     tools = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     setting = (
-        f"`python -m bench.data --only {work.name} --repeat {repeat}`; {about['machine']}; {tools}. Input: "
+        f"`{about['command']}`; {about['machine']}; {tools}. Input: "
         f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, up to a fifth near-copies; "
         "smaller inputs are drawn alike, and start-up weighs more on them. "
         f"Medians of {repeat} whole processes in turn, with the range. Compiling the kernels, once a "
