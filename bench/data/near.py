@@ -54,11 +54,13 @@ def check_near(folders: Mapping[str, Path], corpora: Mapping[str, Corpus]) -> di
     pairs against exact ones on a sample."""
     caught: dict[str, float] = {}
     right: dict[str, float] = {}
+    left: dict[Corpus, dict[str, set[str]]] = defaultdict(dict)
     for tool, folder in folders.items():
-        kept = kept_ids(tool, folder, corpora[tool])
+        kept = left[corpora[tool]][tool] = kept_ids(tool, folder, corpora[tool])
         pairs = [json.loads(line) for line in corpora[tool].pairs.read_text().splitlines()]
         caught[tool] = round(sum(not (a in kept and b in kept) for a, b in pairs) / max(1, len(pairs)), 5)
-        right[tool] = dropped_rightly(corpora[tool], kept)
+    for corpus, tools in left.items():
+        right |= dropped_rightly(corpus, tools)
     return {
         "injected pairs caught": caught,
         f"of {DROPPED} dropped rows, those at least {THRESHOLD} like another row": right,
@@ -80,14 +82,17 @@ def hashed_shingles(text: str) -> NDArray[np.int64]:
     return np.unique((grams ^ (grams >> 29)) * PRIME)
 
 
-def dropped_rightly(corpus: Corpus, kept: set[str], seed: int = 20) -> float:
-    """Of a sample of the rows that are not in `kept`, the share with a row of exact Jaccard similarity at
+def dropped_rightly(corpus: Corpus, kept: Mapping[str, set[str]], seed: int = 20) -> dict[str, float]:
+    """Of a sample of the rows that a tool did not keep, the share with a row of exact Jaccard similarity at
     least the threshold anywhere in the corpus. Such rows have one of the first n-grams of each in common, in
     any one order of all n-grams (prefix filtering, Chaudhuri et al. 2006); here the order of their hashes."""
-    known = documents(corpus).values()
-    gone = sorted(id for id, _ in known if id not in kept)
-    chosen = set(random.Random(seed).sample(gone, min(len(gone), DROPPED)))
-    sets = {id: hashed_shingles(text) for id, text in known if id in chosen}
+    known = list(documents(corpus).values())
+    chosen: dict[str, set[str]] = {}
+    for tool, ids in kept.items():
+        gone = sorted(id for id, _ in known if id not in ids)
+        chosen[tool] = set(random.Random(seed).sample(gone, min(len(gone), DROPPED)))
+    asked = set().union(*chosen.values())
+    sets = {id: hashed_shingles(text) for id, text in known if id in asked}
     holders: dict[int, list[str]] = defaultdict(list)
     for id, grams in sets.items():
         for gram in _prefix(grams).tolist():
@@ -103,7 +108,7 @@ def dropped_rightly(corpus: Corpus, kept: set[str], seed: int = 20) -> float:
             both = len(np.intersect1d(grams, sets[other], assume_unique=True))
             if both >= THRESHOLD * (len(grams) + len(sets[other]) - both):
                 found.add(other)
-    return round(len(found) / max(1, len(chosen)), 5)
+    return {tool: round(len(found & ids) / max(1, len(ids)), 5) for tool, ids in chosen.items()}
 
 
 def _prefix(grams: NDArray[np.int64]) -> NDArray[np.int64]:
