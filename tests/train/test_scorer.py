@@ -18,6 +18,7 @@ from tillage.train.model import ModelSpec
 from tillage.train.policies import Ado, Alignment, Doge, Greats, LossQuantile, RhoSelect
 from tillage.train.policy import Chain
 from tillage.train.reference import ReferenceSpec
+from tillage.train.result import overhead_table
 from tillage.train.signals.gradients import GradientSpec
 from tillage.train.tokens import TokenStore
 from tillage.train.trainer import TrainSpec, train
@@ -41,6 +42,14 @@ def test_a_run_with_a_scorer_resumes_exactly(store: TokenStore, target: Target, 
     spec = SPEC.model_copy(update={"policy": policy, "checkpoint_every": 3})
     whole = train(spec, store, {"search": target})
     assert whole.ledger["scorer_training"] > 0
+    lines = {line.name: line for line in overhead_table(whole)}
+    assert whole.forwards["training"] == 3 * 8 * 8
+    assert (
+        lines["policy alignment"].forwards < lines["policy rho_select"].forwards + lines["gradients"].forwards
+    )
+    parts = ("candidate_scoring", "reference_scoring", "reference_training", "scorer_training")
+    assert lines["policy rho_select"].work == pytest.approx(sum(lines[name].work for name in parts))
+    assert 0 < lines["scorer_training"].work < 0.5
 
     def killer(event: Event) -> None:
         if isinstance(event, TrainStep) and event.step == 5:

@@ -242,12 +242,18 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Overhead(Event):
-    """Seconds of one run by what they were spent on; `share` is overhead over the total."""
+    """Seconds of one run by what they were spent on; `share` is overhead over the total.
+
+    `forwards` is the same counted in forward passes of the trained model over one sample, "training" being
+    three for each sample. `users` names the policies that each signal was measured for.
+    """
 
     arm: str
     seed: int
     seconds: dict[str, float]
     share: float
+    forwards: dict[str, float] = field(default_factory=dict[str, float])
+    users: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 @dataclass(frozen=True)

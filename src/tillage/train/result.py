@@ -30,6 +30,9 @@ class TrainResult:
         trained: one row for each sample trained on: step, sample, group, loss, weight.
         mfu: model FLOPs a second over the peak of the devices, in the training part; None where it is
         unknown.
+        forwards: work by purpose in forward passes of the model over one sample, counted and so the same in
+            every run; "training" is three a sample. Scores made ahead are not in it.
+        users: names of the policies that each signal of the ledger was measured for.
         documents: one row for each document touched: id, domain, visits, tokens, mean weight, mean loss.
     """
 
@@ -48,12 +51,50 @@ class TrainResult:
     model: CausalModel = field(repr=False)
     dtype: str = "fp32"
     mfu: float | None = None
+    forwards: dict[str, float] = field(default_factory=dict[str, float])
+    users: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def overhead_share(self) -> float:
         """Part of `seconds` that went into signals and scoring."""
         spent = sum(v for k, v in self.ledger.items() if k not in ("training", "evaluation"))
         return spent / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """A line of the overhead ledger: a signal, or a policy with all of its signals.
+
+    Attributes:
+        seconds: 0 for a policy whose signals the run did not measure.
+        share: of the run's seconds. work: of the run's forward passes.
+    """
+
+    name: str
+    seconds: float
+    forwards: float
+    share: float
+    work: float
+
+
+def overhead_table(result: TrainResult) -> list[CostLine]:
+    """What each signal cost, then what each policy's signals cost; a signal that two policies need counts for
+    both."""
+    total = sum(result.forwards.values())
+
+    def line(name: str, keys: list[str]) -> CostLine:
+        seconds = sum(result.ledger.get(key, 0.0) for key in keys)
+        forwards = sum(result.forwards.get(key, 0.0) for key in keys)
+        return CostLine(
+            name, seconds, forwards, seconds / (result.seconds or 1.0), forwards / total if total else 0.0
+        )
+
+    keys = sorted({*result.ledger, *result.forwards} - {"training", "evaluation"})
+    policies = sorted({name for names in result.users.values() for name in names})
+    return [
+        *(line(key, [key]) for key in keys),
+        *(line(f"policy {p}", [key for key in keys if p in result.users.get(key, [])]) for p in policies),
+    ]
 
 
 def save_result(result: TrainResult, spec: TrainSpec, folder: Path) -> None:
@@ -66,7 +107,19 @@ def save_result(result: TrainResult, spec: TrainSpec, folder: Path) -> None:
         "fingerprint": fingerprint(spec.canonical()),
         **{
             k: getattr(result, k)
-            for k in ("arm", "seed", "bpb", "steps", "tokens", "seconds", "ledger", "dtype", "mfu")
+            for k in (
+                "arm",
+                "seed",
+                "bpb",
+                "steps",
+                "tokens",
+                "seconds",
+                "ledger",
+                "forwards",
+                "users",
+                "dtype",
+                "mfu",
+            )
         },
         "mixture": result.mixture,
         "losses": np.round(result.losses, 6).tolist(),

@@ -149,6 +149,7 @@ def train(
         run = Run(spec, feed, model, history, dtype, device, world, measured, log, gradients, scorer)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
+            feed.forwards["reference_training"] = 3.0 * rate * spec.reference.tokens / spec.seq_len
         if scores or choosing:
             feed.ledger["ahead_scoring"] = ahead + choosing
         checkpoints = (
@@ -170,6 +171,8 @@ def train(
                 seed=spec.seed,
                 seconds={k: round(v, 4) for k, v in result.ledger.items()},
                 share=round(result.overhead_share, 4),
+                forwards={k: round(v, 1) for k, v in result.forwards.items()},
+                users=result.users,
             )
         )
     return result
@@ -521,4 +524,10 @@ class Run:
             model=final.eval(),
             dtype=self.dtype,
             mfu=None if self.share_of_peak is None else self.share_of_peak * tokens / self.seconds,
+            forwards={"training": 3.0 * steps * spec.batch, **self.feed.forwards},
+            users={key: names for key in sorted(ledger) if (names := self._users(key))},
         )
+
+    def _users(self, key: str) -> list[str]:
+        """Policies that a cost was declared by."""
+        return [p.name for p in self.feed.policy.parts if key in p.requires().costs()]

@@ -13,7 +13,7 @@ from tillage.cli.live import logged
 from tillage.cli.views import table
 from tillage.core.text import percent, seconds
 from tillage.train.job import TrainJob
-from tillage.train.trainer import TrainResult
+from tillage.train.result import TrainResult, overhead_table
 
 
 def train(job: Path, /, *, common: Writing = Writing()) -> Answer:
@@ -54,15 +54,21 @@ def _data(result: TrainResult, folder: Path) -> dict[str, object]:
         "seconds": result.seconds,
         "overhead": result.overhead_share,
         "ledger": result.ledger,
+        "forwards": result.forwards,
         "loss": result.losses[-1] if result.losses else None,
     }
 
 
 def _view(result: TrainResult, folder: Path) -> list[RenderableType]:
     rows = [[name, f"{bpb:.4f}"] for name, bpb in result.bpb.items()]
-    ledger = [[name, seconds(spent)] for name, spent in result.ledger.items()]
+    rest = [["training", seconds(result.ledger.get("training", 0.0)), "", ""]]
+    ledger = [
+        [line.name, seconds(line.seconds), f"{line.forwards:,.0f}", percent(line.share)]
+        for line in overhead_table(result)
+    ]
+    total = ["overhead", "", "", percent(result.overhead_share)]
     return [
         *([table(("target", "bits/byte"), rows, (1,))] if rows else []),
-        table(("overhead ledger", ""), [*ledger, ["overhead", percent(result.overhead_share)]], (1,)),
+        table(("overhead ledger", "seconds", "forward passes", "share"), [*rest, *ledger, total], (1, 2, 3)),
         f"run: {folder.name} ({folder})",
     ]

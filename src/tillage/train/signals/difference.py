@@ -35,7 +35,10 @@ class DifferenceProbe:
 
     @property
     def weights(self) -> list[nn.Parameter]:
-        """What is trained; asked for anew, as sharding replaces the parameters."""
+        """What is trained, in the parts that this process holds: after a forward pass the root of a sharded
+        model still holds whole weights."""
+        if isinstance(self.model, FSDPModule):
+            self.model.reshard()
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def refresh(self, step: int) -> float:
@@ -87,8 +90,6 @@ class DifferenceProbe:
         with torch.no_grad():
             for p, old, v in zip(self.weights, kept, self._direction, strict=True):
                 p.copy_(old if by == 0.0 else old.add(v.to(old.dtype), alpha=by))
-        if isinstance(self.model, FSDPModule):
-            self.model.reshard()  # the root keeps its weights whole after a forward pass
 
 
 def _norm(tensors: list[Any]) -> float:
