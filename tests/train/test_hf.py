@@ -187,9 +187,9 @@ def test_a_job_names_the_model_from_its_own_folder(
     fields["checkpoint_every"] = 2
     (tmp_path / "train.yaml").write_text(json.dumps({"store": str(store.folder), "train": fields}))
     monkeypatch.chdir(tmp_path.parent)
-    one = TrainJob.from_yaml(Path(tmp_path.name, "train.yaml")).run(None, tmp_path / "w")
+    (one,) = TrainJob.from_yaml(Path(tmp_path.name, "train.yaml")).run(None, tmp_path / "w")
     monkeypatch.chdir(tmp_path)
-    two = TrainJob.from_yaml(Path("train.yaml")).run(None, tmp_path / "w")  # goes on from the last step
+    (two,) = TrainJob.from_yaml(Path("train.yaml")).run(None, tmp_path / "w")  # goes on from the last step
     assert one.losses == two.losses and one.steps == 4
 
 

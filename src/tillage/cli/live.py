@@ -40,6 +40,7 @@ STYLE = {
 }
 MARK = {"good": "✓", "bad": "✗", "warning": "!", "error": "✗", "head": "▸", "dim": "·", "info": "·"}
 ARMS_SHOWN = 8
+DOMAINS_SHOWN = 3
 
 
 class PlainView:
@@ -98,8 +99,8 @@ class LiveView:
         return grid
 
     def __rich__(self) -> RenderableType:
-        if self.phase is None:
-            return Text("")
+        if self.phase is None:  # `tillage train` has no phases
+            return self._training() if self.arms else Text("")
         self.spinner.update(
             text=f"[bold]{escape(self.phase.title)}[/] [dim]{seconds(time.monotonic() - self.phase_began)}[/]"
         )
@@ -108,14 +109,15 @@ class LiveView:
     def _training(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for (arm, seed), at in sorted(self.arms.items())[-ARMS_SHOWN:]:
-            mixture = sorted(at.mixture.items(), key=lambda item: -item[1])[:1]
-            top = f"{mixture[0][0]} {mixture[0][1]:.0%}" if mixture else ""
+            mixture = sorted(at.mixture.items(), key=lambda item: -item[1])[:DOMAINS_SHOWN]
+            top = ", ".join(f"{name} {share:.0%}" for name, share in mixture)
             table.add_row(
                 Text(f"  {arm} · seed {seed}"),
                 Text(f"step {at.step}", "dim"),
                 Text(f"{amount(at.tokens)} tokens", "dim"),
                 Text(f"loss {at.loss:.3f}"),
                 Text(f"{at.tokens_per_second:,.0f} tokens/s", "dim"),
+                Text("" if at.mfu is None else f"MFU {at.mfu:.0%}", "dim"),
                 Text(top, "dim"),
             )
         return table

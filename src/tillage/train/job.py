@@ -15,6 +15,7 @@ from tillage.core.errors import UserError
 from tillage.core.events import EventLog
 from tillage.core.spec import Spec
 from tillage.data import schema
+from tillage.train.branches import train_branches
 from tillage.train.evaluate import Target
 from tillage.train.model import ModelSpec
 from tillage.train.tokens import Tokenizer, TokenStore
@@ -27,11 +28,13 @@ class TrainJob(Spec):
     store: folder of the token store. targets: name -> file or pattern (.parquet or .jsonl, also .gz and .zst,
     with a `text` field; anything else is read as one text a file). train: the fields of `TrainSpec`;
     its policy is `auto` where none is named, which aims at the target `reference.target`, if it is there.
+    branches: smaller budgets in tokens, each reached by a decay of its own from this run's plateau.
     """
 
     store: str
     targets: dict[str, str] = {}
     train: TrainSpec = TrainSpec()
+    branches: tuple[int, ...] = ()
     base: str = "."
 
     @classmethod
@@ -72,12 +75,21 @@ class TrainJob(Spec):
             for name, pattern in self.targets.items()
         }
 
-    def run(self, log: EventLog | None = None, workdir: Path | None = None) -> TrainResult:
-        """Open everything and train."""
+    def run(self, log: EventLog | None = None, workdir: Path | None = None) -> list[TrainResult]:
+        """Open everything and train; the result of the run, then those of its branches by falling budget.
+
+        Raises:
+            UserError: see `train`; branches without a work folder.
+        """
         store, spec = self.open_store(), self.train
         if not isinstance(spec.model, ModelSpec):
             spec = spec.model_copy(update={"model": spec.model.at(self.base)})
-        return train(spec, store, self.read_targets(store.tokenizer), log, workdir)
+        targets = self.read_targets(store.tokenizer)
+        if not self.branches:
+            return [train(spec, store, targets, log, workdir)]
+        if workdir is None:
+            raise UserError("branches need a work folder for their checkpoints", where="branches")
+        return train_branches(spec, self.branches, store, targets, log, workdir)
 
 
 def read_texts(pattern: str) -> list[str]:

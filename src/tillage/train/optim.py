@@ -39,6 +39,14 @@ class OptimSpec(Spec):
     def factor(self, step: int, steps: int) -> float:
         return rate(step, steps, self.schedule, self.warmup, self.decay)
 
+    def rising(self, steps: int) -> int:
+        """Steps of the warm-up of a run of `steps`."""
+        return max(round(self.warmup * steps), 1)
+
+    def falling(self, steps: int) -> int:
+        """Steps of the decay of wsd."""
+        return max(round(self.decay * steps), 1)
+
 
 def rate(step: int, steps: int, schedule: Schedule, warmup: float, decay: float) -> float:
     """Factor of the peak learning rate at `step` of `steps`: linear warm-up, then down to (nearly) zero.

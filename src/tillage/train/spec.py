@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tillage.core.spec import Spec
+from tillage.core.spec import Spec, fingerprint
 from tillage.train.model import ModelSpec
 from tillage.train.models import AnyModel, SavedModel, parse_model
 from tillage.train.optim import OptimSpec
@@ -118,5 +118,6 @@ class TrainSpec(Spec):
     def trunk(self) -> str:
         """What two runs share that differ in their budgets only: with wsd they are one run until decay
         begins."""
-        same = self.model_copy(update={"tokens": 1, "optim": self.optim.model_copy(update={"decay": 1.0})})
-        return same.fingerprint()
+        plain = self.optim.model_copy(update={"decay": 1.0, "warmup": 0.0})
+        same = self.model_copy(update={"tokens": 1, "optim": plain})
+        return fingerprint(same.fingerprint(), self.optim.rising(self.steps()))

@@ -38,8 +38,13 @@ def train(job: Path, /, *, common: Writing = Writing()) -> Answer:
         parsed.run(None, folder)
         return Answer({})
     with logged("train", folder, spec.seed, common.json) as log:
-        result = parsed.run(log, folder)
-    return Answer(_data(result, folder), _view(result, folder))
+        result, *branches = parsed.run(log, folder)
+    data, view = _data(result, folder), _view(result, folder)
+    if branches:
+        data["branches"] = {str(b.tokens): {"bpb": b.bpb, "seconds": b.seconds} for b in branches}
+        rows = [[f"{b.tokens:,}", name, f"{bpb:.4f}"] for b in branches for name, bpb in b.bpb.items()]
+        view.insert(-1, table(("branch, tokens", "target", "bits/byte"), rows, (0, 2)))
+    return Answer(data, view)
 
 
 def _data(result: TrainResult, folder: Path) -> dict[str, object]:
