@@ -35,9 +35,11 @@ from tillage.train.optim import OptimSpec
 from tillage.train.parallel import pick_device
 from tillage.train.policies import Greats, Proportional
 from tillage.train.precision import precision
+from tillage.train.reference import ReferenceSpec
+from tillage.train.signals.ahead import Setting, ahead_scores
 from tillage.train.signals.ghost import GhostProbe
 from tillage.train.signals.gradients import GradientSpec
-from tillage.train.tokens import Tokenizer, TokenStore
+from tillage.train.tokens import Samples, Tokenizer, TokenStore
 from tillage.train.trainer import TrainSpec, train
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class SftScale:
     Attributes:
         batch: documents in a step. epochs: passes over what an arm trains on. share: of the pool, that the
             arms which choose beforehand train on. keep: of its candidates, that the online arm trains on.
+        small: the model on which "less" measures gradients.
         pretrain: tokens of text before. documents: most of each source in the pool.
         search, holdout: documents of each source that are known of the target, and that measure.
     """
@@ -73,6 +76,7 @@ class SftScale:
     holdout: int
     share: float = 0.05
     keep: float = 0.25
+    small: ModelSpec = field(default_factory=lambda: ModelSpec(layers=2, width=64, head_width=32))
     sketch: int = 8
     optim: OptimSpec = field(default_factory=lambda: TUNING)
     before: OptimSpec = field(default_factory=OptimSpec)
@@ -92,7 +96,8 @@ ARMS: dict[str, str] = {
     "none": "no fine-tuning",
     "full": "all of the pool",
     "random": "a random share of it",
-    "less": "the share whose gradients after a warm-up agree most with the target's examples",
+    "less": "the share that LESS chooses on a small model (policy `less`)",
+    "gradient": "the share whose gradients of the model itself agree most with the target's after a warm-up",
     "oracle": "the share out of the target's own source, at random",
     "online": "of every batch the quarter that GREATS chooses",
 }
@@ -214,7 +219,16 @@ def run(work: Work) -> Outcome:
         keep = scale.keep
         policy = Greats(keep=keep, eta=0.0)
     elif work.arm == "less":
-        chosen, seconds = _less(spec, scale, pool, search[TARGET], count)
+        small = ReferenceSpec(
+            model=scale.small, tokens=2 * count * scale.seq_len, batch=scale.batch, seed=work.seed
+        )
+        single, device = pool.packed("document"), pick_device(spec.device).type
+        scores, seconds = ahead_scores(
+            "less", Setting(small, search[TARGET], single, scale.seq_len, work.dtype, device)
+        )
+        store = pool.only(_best(single.samples(scale.seq_len), scores, count))
+    elif work.arm == "gradient":
+        chosen, seconds = _gradient(spec, scale, pool, search[TARGET], count)
         store = pool.only(chosen)
     elif work.arm == "random":
         store = pool.only(np.sort(rng.permutation(len(pool))[:count]))
@@ -266,15 +280,15 @@ def starting_model(work: Work) -> HfModel | SavedModel:
     return SavedModel(saved=str(folder / "model.pt"))
 
 
-def _less(
+def _gradient(
     spec: TrainSpec, scale: SftScale, pool: TokenStore, target: Target, count: int
 ) -> tuple[Ints, float]:
-    """The documents of the pool that LESS chooses (arXiv 2402.04333, section 4), and the seconds it took.
+    """The documents of the pool whose gradients are most like the target's, and the seconds it took.
 
-    A warm-up on a random share; then the gradients of all documents and of the target's examples at its
-    weights, projected at random, and the cosine of each with the mean of the examples. Other than in the
-    paper gradients are the plain ones, not Adam's updates, from one checkpoint, and on the linear layers of
-    the whole model instead of LoRA's.
+    As LESS does on the model itself (arXiv 2402.04333, section 4): a warm-up on a random share; then the
+    gradients of all documents and of the target's examples at its weights, projected at random, and the
+    cosine of each with the mean of the examples. Other than in the paper gradients are the plain ones, not
+    Adam's steps, from one checkpoint, and on the linear layers of the whole model instead of LoRA's.
     """
     picked = np.sort(np.random.default_rng([spec.seed, 1]).permutation(len(pool))[:count])
     warm = train(spec.model_copy(update={"tokens": count * scale.seq_len}), pool.only(picked), {}, measure=())
@@ -297,9 +311,13 @@ def _less(
     mine = np.concatenate([sketch(*cut.pairs(block)) for block in blocks])
     wanted = sketch(*_documents(target, scale.seq_len)).mean(0)
     cosine = (mine @ wanted) / np.maximum(np.linalg.norm(mine, axis=1) * np.linalg.norm(wanted), 1e-30)
-    best = np.argsort(-cosine, kind="stable")[:count]
-    chosen = np.unique([cut.documents(int(sample))[0] for sample in best])
-    return chosen.astype(np.int64), warm.seconds + time.perf_counter() - began
+    return _best(cut, cosine, count), warm.seconds + time.perf_counter() - began
+
+
+def _best(cut: Samples, scores: Array, count: int) -> Ints:
+    """The documents of the samples with the highest scores; each sample is a document."""
+    best = np.argsort(-scores, kind="stable")[:count]
+    return np.unique([cut.documents(int(sample))[0] for sample in best]).astype(np.int64)
 
 
 def _documents(target: Target, seq_len: int) -> tuple[Ints, Ints]:

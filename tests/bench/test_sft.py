@@ -55,13 +55,13 @@ def test_every_arm_gives_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     records = [execute(replace(base, arm=arm)) for arm in sft.ARMS]
     found = {r["arm"]: r for r in records}
     assert found["none"]["steps"] == 0 and found["full"]["steps"] == 12
-    assert found["random"]["steps"] == found["less"]["steps"] == found["oracle"]["steps"]
+    assert found["random"]["steps"] == found["less"]["steps"] == found["gradient"]["steps"]
     assert found["oracle"]["mixture"]["codegen"] == 1.0
     assert found["full"]["found"]["codegen"] < found["none"]["found"]["codegen"]
-    assert found["less"]["seconds"] > sum(found["less"]["ledger"].values())  # warm-up and gradients count
+    assert found["gradient"]["seconds"] > sum(found["gradient"]["ledger"].values())  # warm-up and scores
     assert "gradients" in found["online"]["ledger"]
-    again = execute(replace(base, arm="less"))
-    assert again["found"] == found["less"]["found"]
+    again = execute(replace(base, arm="gradient"))
+    assert again["found"] == found["gradient"]["found"]
     tables = summary(records)
     assert set(tables) == {"b4"} and "against full" in to_markdown(
         {"tables": tables, "device": "cpu", "torch": "2", "size": "tiny", "jobs": 1}

@@ -27,6 +27,9 @@ def run(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_code_blocks_run(page: Path, tmp_path: Path) -> None:
     if "tillage.train" in page.read_text("utf-8"):
         pytest.importorskip("torch")
+    if page.name == "adapters.md":
+        pytest.importorskip("trl")
+        pytest.importorskip("peft")
     done = run(page, tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 

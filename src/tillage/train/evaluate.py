@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
@@ -38,6 +39,13 @@ class Target:
     starts: Ints
     eos: int
     learned: npt.NDArray[np.bool_] | None = None
+
+    def digest(self) -> str:
+        """16 hex digits of the tokens, and of which of them count."""
+        found = hashlib.sha256(self.tokens.tobytes())
+        if self.learned is not None:
+            found.update(self.learned.tobytes())
+        return found.hexdigest()[:16]
 
     @classmethod
     def from_chats(

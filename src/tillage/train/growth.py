@@ -14,7 +14,7 @@ def card(store: TokenStore) -> dict[str, Any]:
     groups = store.groups
     return {
         "fingerprint": store.fingerprint,
-        "tokenizer": store.tokenizer.fingerprint,
+        "tokenizer": store.manifest["tokenizer"],
         "documents": dict(zip(groups.names, groups.documents, strict=True)),
         "dataset": store.source.get("dataset"),
         "version": store.source.get("version"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -189,9 +188,7 @@ def reference_losses(
     others get its weights.
     """
     text = store if target is None else target
-    digest = (
-        hashlib.sha256(target.tokens.tobytes()).hexdigest()[:16] if target is not None else store.fingerprint
-    )
+    digest = target.digest() if target is not None else store.fingerprint
     vocab = store.tokenizer.vocab
     key = fingerprint(spec.canonical(), digest, store.tokenizer.fingerprint, seq_len, dtype, device)
     file = cache / f"reference-{key}.pt" if cache else None

@@ -37,7 +37,7 @@ class RowStore(TokenStore):
         order = np.argsort(group, kind="stable")
         counts = np.bincount(group, minlength=len(names))
         self.folder, self.mask, self.packing = Path("rows"), None, "stream"
-        self.manifest, self.source = {}, {}
+        self.manifest, self.source = {"tokenizer": "rows"}, {}
         self.rows: Ints = order.astype(np.int64)
         """Row number of each sample."""
         self.tokens = self.rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from tillage.core.spec import fingerprint
@@ -24,10 +23,8 @@ class Setting:
     device: str = "cpu"
 
     def key(self) -> str:
-        target = hashlib.sha256(self.target.tokens.tobytes()).hexdigest()[:16]
-        return fingerprint(
-            self.spec.canonical(), target, self.store.fingerprint, self.seq_len, self.dtype, self.device
-        )
+        target, store = self.target.digest(), self.store.fingerprint
+        return fingerprint(self.spec.canonical(), target, store, self.seq_len, self.dtype, self.device)
 
     def train(self, text: Target | TokenStore | Blocks, start: GPT | None = None, share: float = 1.0) -> GPT:
         """A reference model; with `start` one that is trained further, on `share` of the tokens."""
