@@ -40,8 +40,10 @@ class Stats:
     digest: str = "0" * 32
     added: dict[str, int] = field(default_factory=dict[str, int])
 
-    def add(self, batch: pa.RecordBatch, bytes_columns: Sequence[str]) -> None:
-        """Count the rows of a batch that has `id`, `text`, `_drop` and the byte columns."""
+    def add(self, rows: pa.Table, bytes_columns: Sequence[str]) -> None:
+        """Count rows that have `id`, `text`, `_detail`, `_drop` and the byte columns."""
+        names = [name for name in (ID, DROP, PARTS, *bytes_columns) if name in rows.column_names]
+        (batch,) = rows.select(names).combine_chunks().to_batches()
         encoded = batch.column(DROP).fill_null(ALIVE).dictionary_encode()
         codes, groups = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
         counts = np.bincount(codes, minlength=len(groups))
@@ -52,24 +54,27 @@ class Stats:
             self.rows[group] = self.rows.get(group, 0) + int(counts[code])
             held = self.bytes.setdefault(group, [0] * len(sums))
             self.bytes[group] = [a + int(column[code]) for a, column in zip(held, sums, strict=True)]
-        self._add_examples(batch, codes, groups)
+        self._add_examples(rows, batch.column(ID), codes, groups)
         if PARTS in batch.schema.names and batch.column(PARTS).null_count < batch.num_rows:
             made = batch.column(PARTS).fill_null(0).to_numpy()
             for group, n in zip(groups, np.bincount(codes, weights=made, minlength=len(groups)), strict=True):
                 if n:
                     self.added[group] = self.added.get(group, 0) + int(n)
 
-    def _add_examples(self, batch: pa.RecordBatch, codes: NDArray[np.integer], groups: list[str]) -> None:
-        begin = keys(batch.column(ID))
+    def _add_examples(
+        self, rows: pa.Table, ids: pa.Array, codes: NDArray[np.integer], groups: list[str]
+    ) -> None:
+        begin = keys(ids)
+        shown = rows.select([ID, TEXT, DETAIL])
         for code, group in enumerate(groups):
             own = np.flatnonzero(codes == code)
             if len(own) > EXAMPLES:
                 # The beginnings of ids leave a few to be sorted as text.
                 own = own[begin[own] <= np.partition(begin[own], EXAMPLES - 1)[EXAMPLES - 1]]
-            ids = batch.column(ID).take(pa.array(own)).to_pylist()
-            chosen = own[sorted(range(len(own)), key=lambda i: ids[i])[:EXAMPLES]]
-            shown = batch.select([ID, TEXT, DETAIL]).take(pa.array(chosen)).to_pylist()
-            found = [(row[ID], row[DETAIL] or "" if row[TEXT] is None else row[TEXT]) for row in shown]
+            first = sorted(zip(ids.take(pa.array(own)).to_pylist(), own.tolist(), strict=True))[:EXAMPLES]
+            # One by one: taking rows of several chunks would put all their texts together first.
+            chosen = [shown.slice(place, 1).to_pylist()[0] for _, place in first]
+            found = [(row[ID], row[DETAIL] or "" if row[TEXT] is None else row[TEXT]) for row in chosen]
             self._keep_examples(group, [(id, text[:EXCERPT]) for id, text in found])
 
     def _keep_examples(self, group: str, found: list[tuple[str, str]]) -> None:

@@ -59,21 +59,25 @@ class ShardWriter:
 
     def _flush(self) -> None:
         if sum(batch.num_rows for batch in self._held):
-            self._work(pa.concat_batches(self._held))
+            self._work(pa.Table.from_batches(self._held))
         self._held, self._bytes = [], 0
 
-    def _work(self, batch: pa.RecordBatch) -> None:
-        self.stats.add(batch, self.bytes_columns)
-        drop = batch.column(DROP)
-        names = [n for n in batch.schema.names if n not in self.bytes_columns]
+    def _work(self, rows: pa.Table) -> None:
+        """The texts of rows that all go the same way are not copied."""
+        self.stats.add(rows, self.bytes_columns)
+        drop = rows.column(DROP)
+        names = [n for n in rows.column_names if n not in self.bytes_columns]
         kept_names = [n for n in names if not n.startswith("_") or (not self.final and n in self.keys)]
-        kept = _storable(_where(batch.select(kept_names), drop.is_null(), drop.null_count))
-        self._kept.add(kept)
+        kept = _storable(_where(rows.select(kept_names), drop.is_null(), drop.null_count))
+        if self.final:
+            kept = kept.combine_chunks()
+        self._kept.add(kept.to_batches())
         dropped_names = [n for n in names if not n.startswith("_") or n in (DROP, DETAIL)]
-        gone = batch.num_rows - drop.null_count
-        self._dropped.add(_storable(_where(batch.select(dropped_names), drop.is_valid(), gone)))
-        if self.final and kept.num_rows:
-            self._digest.update(kept)
+        gone = rows.num_rows - drop.null_count
+        self._dropped.add(_storable(_where(rows.select(dropped_names), drop.is_valid(), gone)).to_batches())
+        if self.final:
+            for batch in kept.to_batches():
+                self._digest.update(batch)
 
     def close(self) -> Stats:
         self._flush()
@@ -104,11 +108,9 @@ class _Output:
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        if not batch.num_rows:
-            return
-        self._held.append(batch)
-        self._bytes += batch.nbytes
+    def add(self, batches: Sequence[pa.RecordBatch]) -> None:
+        self._held += [batch for batch in batches if batch.num_rows]
+        self._bytes += sum(batch.nbytes for batch in batches)
         if self._bytes >= self.group_bytes:
             self._flush()
 
@@ -195,15 +197,15 @@ class _Arrow(_Output):
         self._writer.close()
 
 
-def _where(batch: pa.RecordBatch, chosen: pa.Array, count: int) -> pa.RecordBatch:
+def _where(rows: pa.Table, chosen: pa.ChunkedArray, count: int) -> pa.Table:
     """The chosen rows, `count` of them; nothing is copied where that is all or none."""
-    if count in (0, batch.num_rows):
-        return batch.slice(0, count)
-    return batch.filter(chosen)
+    if count in (0, rows.num_rows):
+        return rows.slice(0, count)
+    return rows.filter(chosen)
 
 
-def _storable(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return batch.cast(storable_schema(batch.schema))
+def _storable(rows: pa.Table) -> pa.Table:
+    return rows.cast(storable_schema(rows.schema))
 
 
 def storable_schema(schema: pa.Schema) -> pa.Schema:
