@@ -125,6 +125,9 @@ def test_the_accounts_balance_and_the_dataset_is_there(first):
     assert done["accounts"][0]["quarantined"] == {"malformed_json": 1}
     dataset = Dataset.open(done["dataset"]["path"], done["dataset"]["version"])
     assert dataset.count() == done["accounts"][-1]["rows_out"]
+    said = dataset.lineage()["contamination"]
+    assert said["verdict"] == "clean"
+    assert [one["against"] for one in said["sets"] if one["step"] == "gate"] == ["protected.jsonl"]
     assert Path(done["recipe"]).exists()
 
 

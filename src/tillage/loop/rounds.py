@@ -23,6 +23,7 @@ from tillage.core.spec import fingerprint
 from tillage.core.stats import paired_interval
 from tillage.core.text import signed
 from tillage.core.workspace import Workspace
+from tillage.flow.recipe import Recipe
 from tillage.flow.run import RunResult, run
 from tillage.loop.arms import Arm, judge, train_arms
 from tillage.loop.feedback import utilities
@@ -30,6 +31,7 @@ from tillage.loop.planning import Planned, plan_goal
 from tillage.loop.probes import TransformerProbe
 from tillage.loop.spec import LoopSpec
 from tillage.loop.stores import shared_tokenizer, store_dataset, store_run, texts_of
+from tillage.ops.decontaminate import Decontaminate
 from tillage.train.evaluate import Target
 from tillage.train.policies import Proportional
 from tillage.train.tokens import Tokenizer
@@ -144,10 +146,19 @@ class _Job:
         path = self._write(chosen)
         with phase(self.log, "prepare", f"prepare: {chosen.name} over all rows"):
             self.log.emit(Note(f"recipe written to {path}"))
-            self.runs.append(run(chosen.recipe, self.workspace, self.log))
+            self.runs.append(run(self._guarded(chosen.recipe), self.workspace, self.log))
         dataset = self.runs[-1].dataset
         assert dataset is not None
         return dataset
+
+    def _guarded(self, recipe: Recipe) -> Recipe:
+        """With the target as an evaluation set: what of it is left in the rows stands in the lineage, and is
+        warned of. It does not end a loop of hours."""
+        protected = self.frozen.protected_path
+        if protected is None or recipe.evaluation:
+            return recipe
+        gate = Decontaminate(against=protected)
+        return recipe.model_copy(update={"evaluation": (gate,), "contamination": "mark"})
 
     def _better(self) -> Arm:
         """The prepared arm that did better on the search part: the next round trains as it did."""
