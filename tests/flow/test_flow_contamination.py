@@ -119,6 +119,28 @@ def test_after_decontamination_the_gate_is_open_and_what_was_found_is_kept(
     assert len(list(space.stages.glob("gate-*/*/keys.parquet"))) == len(made) + 1
 
 
+def test_rows_added_to_marked_ones_do_not_make_the_version_clean(
+    world: tuple[Path, Path, list[str]], tmp_path: Path
+) -> None:
+    raw, path, _ = world
+    space, gate = home(tmp_path), (exam(path),)
+    base, other = tmp_path / "base.jsonl", tmp_path / "other.jsonl"
+    for file in (base, other):
+        file.write_text(json.dumps({"text": f"nothing of it in {file.name}", "n": 20}) + "\n")
+    clean = recipe(other, evaluation=gate, name="clean", dataset="rows")
+    run_quietly(recipe(raw, evaluation=gate, contamination="mark", dataset="rows"), space)
+    target = Dataset(clean.dataset_path(space))
+    run_quietly(clean, space, commit="append")
+    said = target.lineage()["contamination"]
+    assert (said["verdict"], [one["hit"] for one in said["sets"]]) == ("marked", [1, 0])
+    run_quietly(recipe(base, evaluation=gate, dataset="rows"), space)
+    run_quietly(clean, space, commit="append")
+    assert target.lineage()["contamination"]["verdict"] == "clean"
+    run_quietly(recipe(base, dataset="rows"), space)
+    run_quietly(clean, space, commit="append")
+    assert target.lineage()["contamination"]["verdict"] == "unchecked"
+
+
 def test_a_recipe_with_evaluation_sets_is_written_and_read(
     world: tuple[Path, Path, list[str]], tmp_path: Path
 ) -> None:

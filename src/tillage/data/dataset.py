@@ -106,6 +106,7 @@ class Dataset:
                 "digest": add_digests(base["digest"], lineage["digest"]),
                 "rows": base["rows"] + lineage["rows"],
                 "bytes": base["bytes"] + lineage["bytes"],
+                "contamination": _together(base.get("contamination"), lineage.get("contamination")),
             }
             names = [path.name for path in before.files()]
             return self._write([*names, *(self._link(path) for path in files)], schema, whole)
@@ -251,6 +252,17 @@ class Dataset:
         return AddAction(
             name, stat.st_size, {}, int(stat.st_mtime * 1000), True, json.dumps({"numRecords": rows})
         )
+
+
+def _together(base: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    """What two lots of rows are known to hold of evaluation sets: clean if both are, of the same sets."""
+    both = [said or {"verdict": "unchecked", "sets": []} for said in (base, new)]
+    verdicts = [said["verdict"] for said in both]
+    sets = [{one["content"] for one in said["sets"] if one["step"] == "gate"} for said in both]
+    verdict = "marked" if "marked" in verdicts else "unchecked"
+    if verdicts == ["clean", "clean"] and sets[0] == sets[1]:
+        verdict = "clean"
+    return {"verdict": verdict, "sets": [one for said in both for one in said["sets"]]}
 
 
 def _same(known: dict[str, Any], lineage: dict[str, Any]) -> bool:

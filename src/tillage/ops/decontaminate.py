@@ -94,7 +94,7 @@ class Decontaminate(Corpus):
 
     def items(self) -> pa.Array:
         """The texts of the items."""
-        return read_texts(self.against, self.field)
+        return _items(str(self.against), file_fingerprint(self.against), self.field)
 
     def keys(self) -> dict[str, Expression]:
         known = {"path": str(self.against), "content": file_fingerprint(self.against), "field": self.field}
@@ -212,6 +212,11 @@ def _near(
 
 @cache
 def _known(path: str, content: str, field: str | tuple[str, ...], ngram: int, min_words: int) -> NgramSet:
+    return ngram_set(_items(path, content, field), ngram, min_words)
+
+
+@cache
+def _items(path: str, content: str, field: str | tuple[str, ...]) -> pa.Array:
     if file_fingerprint(Path(path)) != content:
         raise UserError("the file changed while the recipe ran", where=path)
-    return ngram_set(read_texts(Path(path), field), ngram, min_words)
+    return read_texts(Path(path), field)
