@@ -128,10 +128,10 @@ def test_checked_ids_see_nearly_every_changed_digit(piece):
 
 def test_few_random_numbers_pass_for_cards_or_ids():
     draw = random.Random(1)
-    numbers = [str(draw.randrange(10**15, 10**16)) for _ in range(20_000)]
+    numbers = [str(draw.randrange(10**15, 10**16)) for _ in range(5_000)]
     assert sum(map(issued, numbers)) < 0.03 * len(numbers)
     for digits, most in ((8, 0), (9, 0), (10, 0), (11, 0.006), (12, 0), (15, 0.001), (18, 0.001)):
-        numbers = [str(draw.randrange(10 ** (digits - 1), 10**digits)) for _ in range(20_000)]
+        numbers = [str(draw.randrange(10 ** (digits - 1), 10**digits)) for _ in range(5_000)]
         found = sum(bool(find_pii(f"no. {n} there", frozenset({"national_id"}))) for n in numbers)
         assert found <= most * len(numbers), digits
 

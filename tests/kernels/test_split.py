@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tillage.kernels.split import split
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(reference.TEXT, st.integers(1, 40))
 def test_parts_hold_all_but_white_space(text, most):
     parts = split(text, most)

@@ -18,6 +18,7 @@ from tillage.ops.decontaminate import Decontaminate
 from tillage.ops.dedup import ExactDedup, MinHashDedup
 from tillage.ops.gopher import GopherQuality, GopherRepetition
 from tillage.ops.language import Language, LanguageFilter
+from tillage.ops.pieces import BoilerplateLines
 from tillage.ops.pii import PiiFilter, PiiMask, PiiStats
 from tillage.ops.rewrite import FixMojibake, HtmlToText, Truncate, UnicodeNormalise
 from tillage.ops.select import DomainQuota, Sample, share_budgets
@@ -436,3 +437,23 @@ def test_parameters_are_checked_with_place_and_hint():
         operators.get("gopher_qualty")
     with pytest.raises(UserError, match="greater than or equal to 0"):
         operators.get("sample").load({"fraction": -1}, "steps[1]")
+
+
+def test_lines_of_many_documents_go_from_all_of_them():
+    texts = [f"Home | About us\nOf its own {i}\nRead the terms of use" for i in range(5)]
+    texts += [
+        "Home | About us\nHome | About us\nRead the terms of use",
+        "Read the terms of use\nOnce\nOnce",
+        "",
+        None,
+    ]
+    result = execute(BoilerplateLines(min_documents=6), rows(*texts), 3)
+    found = result.column("text").to_pylist()
+    assert found[:5] == [f"Of its own {i}" for i in range(5)]
+    assert found[5:] == [texts[5], "Once\nOnce", "", None]
+    assert result.column("boilerplate_lines").to_pylist() == [2] * 5 + [3, 1, 0, 0]
+    assert drops(BoilerplateLines(min_documents=6), *texts)[5] == "nothing_left"
+    few = execute(BoilerplateLines(min_documents=7), rows(*texts)).column("text").to_pylist()
+    assert few[0] == "Home | About us\nOf its own 0"
+    marked = execute(BoilerplateLines(min_documents=6, mark=True), rows(*texts))
+    assert marked.column("text").to_pylist() == texts

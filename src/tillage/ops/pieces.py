@@ -1,4 +1,4 @@
-"""Removal of lines and paragraphs that stand earlier in the corpus."""
+"""Removal of lines and paragraphs that stand elsewhere in the corpus."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from daft import DataFrame, DataType, Expression, Series, col, lit
 from daft.functions import when
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tillage.core.errors import UserError
@@ -61,8 +62,7 @@ class _PieceDedup(Corpus):
         view = buffers(table.column(key))
         hashes = view.data[view.offsets[0] : view.offsets[-1]].view(np.uint64)
         offsets = (view.offsets - view.offsets[0]) // 8
-        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-        copy = (first[inverse] != np.arange(len(hashes))) & (hashes != 0)
+        copy = self._chosen(hashes, np.repeat(np.arange(len(table)), np.diff(offsets)))
         sums = np.concatenate([[0], np.cumsum(copy)])
         counts = sums[offsets[1:]] - sums[offsets[:-1]]
         some = np.flatnonzero(counts)
@@ -75,6 +75,15 @@ class _PieceDedup(Corpus):
             pa.array(cuts, pa.large_binary()),
         ]
         Decisions.write(artifact, pa.table(columns, names=names))
+
+    def _chosen(self, hashes: NDArray[np.uint64], owners: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which pieces go, given the hashes of all, 0 for those that are not compared, and whose they are.
+
+        The texts stand in the order of file and line.
+        """
+        del owners
+        _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+        return (first[inverse] != np.arange(len(hashes))) & (hashes != 0)
 
     def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
         if artifact is None:
@@ -120,6 +129,39 @@ class LineDedup(_PieceDedup):
 
     source = "Touvron et al. 2023 (LLaMA), arXiv 2302.13971, section 2.1 (line level); Wenzek et al. 2019"
     paragraphs = False
+
+
+@operator
+class BoilerplateLines(_PieceDedup):
+    """Remove lines that many documents have from all of them; drop documents that are nothing else.
+
+    Such are menus, footers and notices of a site. `line_dedup` leaves the first of them standing.
+    """
+
+    source = "Bar-Yossef and Rajagopalan 2002 (template detection), doi 10.1145/511446.511522, by lines"
+    paragraphs = False
+
+    min_words: int = Field(default=1, ge=0, description="shorter lines stay")
+    min_documents: int = Field(
+        default=20, ge=2, description="a line that so many documents have, or more, is boilerplate"
+    )
+
+    @classmethod
+    def _names(cls) -> tuple[str, str]:
+        return "boilerplate_lines", "boilerplate_line_share"
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        count, share = cls._names()
+        return {count: "lines that many documents have", share: "share of the lines that are such"}
+
+    def _chosen(self, hashes: NDArray[np.uint64], owners: NDArray[np.int64]) -> NDArray[np.bool_]:
+        order = np.lexsort((owners, hashes))
+        new = np.ones(len(order), np.bool_)  # the first of a line in a document, in that order
+        new[1:] = (hashes[order][1:] != hashes[order][:-1]) | (owners[order][1:] != owners[order][:-1])
+        lines, documents = np.unique(hashes[order][new], return_counts=True)
+        common = lines[(documents >= self.min_documents) & (lines != 0)]
+        return np.isin(hashes, common)
 
 
 def _key(texts: pa.Array, paragraphs: bool, min_words: int) -> pa.Array:
