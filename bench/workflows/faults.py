@@ -6,7 +6,6 @@ import base64
 import random
 import re
 import string
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -275,8 +274,3 @@ FAULTS: dict[str, tuple[Cure, Make]] = {
 }
 """Faults of a single text. `drop`: the row must go; `mend`: the row must stay without its marks; `copy`:
 one of the row and its original must go. Contamination, labels, schemas and chats come from elsewhere."""
-
-
-def common_words(text: str) -> Counter[str]:
-    """Words without case, to see how much of a text is left."""
-    return Counter(re.findall(r"\w+", text.lower()))

@@ -84,6 +84,20 @@ def test_a_reference_is_held_against(mixed, tmp_path):
     assert max(score for score in scores[20:30] if score is not None) < min(scores[:20])
 
 
+def test_texts_put_together_from_sentences_of_others_have_familiar_phrases():
+    rng = random.Random(8)
+    word = lambda: "".join(rng.choices("abdefgiklmnoprstu", k=5))  # noqa: E731
+    lines = [" ".join(word() for _ in range(9)) for _ in range(10)]
+    free = [" ".join(word() for _ in range(60)) for _ in range(40)]
+    made = [" ".join(rng.sample(lines, 6)) for _ in range(20)]
+    out = (
+        execute(Fluency(mark=True), rows([*free, *made, "one", None])).column("familiar_phrases").to_pylist()
+    )
+    assert max(out[:40]) < 0.05
+    assert min(out[40:60]) > 0.7
+    assert out[60:] == [None, None]
+
+
 def slow(texts, at, apart=(4, 7)):
     """The measures of text `at` by plain sets, without hashing into buckets."""
     words = [text.lower().split() for text in texts]
