@@ -13,6 +13,7 @@ from tillage.agent.memory import Experience, Memory
 from tillage.agent.planner import Outcome, build, catalogue
 from tillage.agent.trial import try_filter
 from tillage.core.events import Event, EventLog, Proposed
+from tillage.data.chat_faults import ChatFaults
 from tillage.data.rate import Rate
 from tillage.flow.check import check
 from tillage.flow.recipe import Recipe
@@ -71,6 +72,26 @@ def test_strong_language_is_left_out_where_the_data_has_it_and_the_target_not(wo
         assert "toxic_words" not in next(p for p in found if p.strategy == "clean").whys
         if expected:
             assert "20.0 % of 100 documents" in sound.whys["toxic_words"]
+
+
+def test_chats_get_the_steps_that_their_faults_ask_for(world: World) -> None:
+    none, some = Rate.of(0, 200), Rate.of(30, 200)
+    messages = world.profile.fields[0].model_copy(update={"name": "messages", "role": "messages"})
+    for broken, refused, repeated, expected in (
+        (none, none, none, set[str]()),
+        (some, none, none, {"chat_structure"}),
+        (none, some, none, {"chat_answers"}),
+        (none, none, some, {"prompt_dedup"}),
+    ):
+        chats = ChatFaults(
+            structure={"role_order": broken}, any_structure=broken, refused=refused, truncated=none,
+            mismatched=none, repeated_prompts=repeated,
+        )  # fmt: skip
+        profile = world.profile.model_copy(update={"fields": (messages,), "chats": chats})
+        found = EmbeddedPlanner().propose(world.frozen, profile, catalogue(world.frozen))
+        whys = next(p for p in found if p.strategy == "clean").whys
+        assert {n for n in whys if n.startswith(("chat_", "prompt_"))} == expected
+        assert all("15.0 %" in whys[name] for name in expected)
 
 
 def test_memory_puts_first_what_helped(world: World, tmp_path: Path) -> None:

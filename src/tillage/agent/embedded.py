@@ -147,6 +147,13 @@ def _clean_steps(known: _Evidence) -> Steps:
     if known.has("minhash_dedup") and profile.near_duplicates.low > DUPLICATES:
         why = f"near-copies (Jaccard {profile.near_duplicate_threshold}) are {_cite(profile.near_duplicates)}"
         steps.append(_step("minhash_dedup", why, threshold=profile.near_duplicate_threshold))
+    if (
+        profile.chats is not None
+        and known.has("prompt_dedup")
+        and profile.chats.repeated_prompts.low > DUPLICATES
+    ):
+        why = f"prompts that an earlier chat has, too, in {_cite(profile.chats.repeated_prompts)}"
+        steps.append(_step("prompt_dedup", why))
     # After the copies are gone, of which it would leave the lines that differ.
     little_code = profile.code.rate < MUCH_CODE
     if known.has("line_dedup") and profile.boilerplate.low > BOILERPLATE and little_code:

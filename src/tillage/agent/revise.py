@@ -25,7 +25,7 @@ from tillage.flow.recipe import Recipe, Step
 from tillage.ops.base import operators
 from tillage.ops.stats import MEASURES
 
-KEPT_COPIES = frozenset({"exact_dedup", "minhash_dedup"})
+KEPT_COPIES = frozenset({"exact_dedup", "minhash_dedup", "prompt_dedup"})
 """Copies look as useful as what they copy; that is no reason to bring them back."""
 
 LEAST_SHARE = 0.01

@@ -23,7 +23,7 @@ from tillage.kernels.overlap import MAX_DOCUMENTS, NgramSet, common, matches, ng
 
 PURPOSES = frozenset(
     {"decontaminate", "pii_mask", "fix_mojibake", "unicode_normalise", "html_to_text", "exact_dedup",
-     "minhash_dedup", "line_dedup"}
+     "minhash_dedup", "prompt_dedup", "line_dedup"}
 )  # fmt: skip
 """Operators that stand for a purpose of their own, safety or repair: they need no effect to be kept."""
 
@@ -145,6 +145,7 @@ def _flags(name: str) -> set[str]:
     return {
         "exact_dedup": {"duplicate_of", "duplicates"},
         "minhash_dedup": {"near_duplicate_of", "near_duplicates"},
+        "prompt_dedup": {"prompt_duplicate_of", "prompt_duplicates"},
         "domain_quota": {"over_quota"},
     }.get(name, set())
 
