@@ -35,7 +35,7 @@ from bench.interaction.tables import summary, to_markdown
 from tillage.train.precision import pick_dtype
 from tillage.train.tokens import TokenStore
 
-PER_DOMAIN = {"tiny": 60_000, "cpu": 1_500_000, "gpu": 5_500_000}
+PER_DOMAIN = {"tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000}
 VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096}
 ALL = ("b1", "b2", "b3", "b4", "control", "overhead")
 REACHING = {
