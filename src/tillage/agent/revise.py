@@ -29,6 +29,7 @@ KEPT_COPIES = frozenset({"exact_dedup", "minhash_dedup", "prompt_dedup"})
 """Copies look as useful as what they copy; that is no reason to bring them back."""
 
 LEAST_SHARE = 0.01
+MOST_WISHES = 5
 _SCORE = re.compile(r"target_score\s*>=?\s*(?P<value>[\d.]+(?:e-?\d+)?)")
 _BUCKET = re.compile(r"(?P<name>\w+)\[(?P<low>[^,]+),(?P<high>[^\])]+)[\])]")
 
@@ -85,6 +86,30 @@ def revise(
 def _cite(utility: Utility) -> str:
     interval = f"[{utility.low:+.3f}, {utility.high:+.3f}]"
     return f"{utility.value:+.3f} nats a token {interval} against the average kept document, over {utility.n}"
+
+
+def more_of(utilities: Sequence[Utility], shares: Mapping[str, float]) -> list[str]:
+    """What to collect more of: domains and kinds of documents that are worth more than the average one.
+
+    A sentence for each domain, and for the best bucket of each measurement, whose whole interval lies above
+    zero, the most useful first. Which steps drop such rows, `revise` says.
+
+    Args:
+        shares: domain -> share of the bytes that the recipe keeps.
+    """
+    wanted = [
+        (u.value, f"domain {u.key} ({percent(shares.get(u.key, 0.0))} of the bytes kept)", u)
+        for u in utilities
+        if u.kind == "domain" and u.low > 0
+    ]
+    best: dict[str, Utility] = {}
+    for utility in utilities:
+        name = utility.key.partition("[")[0]
+        if utility.kind == "bucket" and utility.low > 0:
+            best[name] = max(best.get(name, utility), utility, key=lambda u: u.value)
+    wanted += [(u.value, f"documents with {u.key}", u) for u in best.values()]
+    wanted.sort(key=lambda w: (-w[0], w[1]))
+    return [f"collect more of {what}: worth {_cite(u)}" for _, what, u in wanted[:MOST_WISHES]]
 
 
 def _quotas(

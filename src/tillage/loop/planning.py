@@ -16,7 +16,7 @@ from tillage.agent.evidence import CARE, Soundness, mended_sample
 from tillage.agent.findings import Rung
 from tillage.agent.goal import FrozenGoal
 from tillage.agent.memory import Experience
-from tillage.agent.planner import Catalogue, Planner, build, catalogue
+from tillage.agent.planner import Catalogue, Planner, Proposal, build, catalogue
 from tillage.agent.planners import memory, planner_from_environment
 from tillage.agent.probe import EffectMeter
 from tillage.agent.search import Variant, halve, mask, variants
@@ -28,7 +28,7 @@ from tillage.core.workspace import Workspace
 from tillage.data.fields import resolve_fields
 from tillage.data.profile import Profile, profile
 from tillage.flow.places import Places
-from tillage.flow.recipe import parse_sources
+from tillage.flow.recipe import Recipe, parse_sources
 from tillage.flow.run import sample_run
 from tillage.flow.sample import take_sample
 
@@ -53,10 +53,12 @@ def plan_goal(
     top: Rung = "effect",
     planner: Planner | None = None,
     second: Callable[[Path], EffectMeter] | None = None,
+    given: Recipe | None = None,
 ) -> Planned:
     """Profile a frozen sample, propose, verify each proposal up to `top`, choose by measured effect.
 
     Args:
+        given: steps of a recipe that exists already; it is verified and nothing else is proposed.
         planner: by default the language model that the environment names, or else the embedded planner.
         second: makes the dearer probe's meter from the sample; it measures the better ones again and decides.
 
@@ -69,6 +71,8 @@ def plan_goal(
         sources = parse_sources([dict(source) for source in goal.sources], None, Places(goal.name))
         sample = take_sample(sources, workspace, goal.budget.sample_rows, goal.seed)
         found = profile(sample, frozen.search(), log)
+    if given is not None:
+        return _given(frozen, given, found, sample, workspace, top, second, log)
     planner = planner or planner_from_environment(workspace, log)
     with phase(log, "plan", "propose recipes from the evidence"):
         allowed = catalogue(frozen)
@@ -91,6 +95,29 @@ def plan_goal(
     for verdict in verdicts:
         if verdict.effect is not None:
             experiences.add(_experience(verdict, found))
+    return Planned(chosen, why, verdicts, found, ladder, sample)
+
+
+def _given(
+    frozen: FrozenGoal,
+    given: Recipe,
+    found: Profile,
+    sample: Path,
+    workspace: Workspace,
+    top: Rung,
+    second: Callable[[Path], EffectMeter] | None,
+    log: EventLog,
+) -> Planned:
+    """The verdict on a recipe of the user's, over the goal's sources. `WorkFailed` where it does not pass."""
+    steps = given.to_dict()["steps"]
+    proposal = Proposal("given", "given", build(frozen, "given", steps), "the recipe given", "person")
+    proposal.emit(log)
+    with phase(log, "verify", "verify the recipe given on the sample"):
+        ladder = Ladder(frozen, sample, workspace, default_meter(frozen, log), log)
+        verdicts = [ladder.verify(proposal, top)]
+        if second is not None:
+            second(sample)
+        chosen, why = _choose(ladder, verdicts, None, top, log)
     return Planned(chosen, why, verdicts, found, ladder, sample)
 
 

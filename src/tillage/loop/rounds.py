@@ -14,7 +14,7 @@ from tillage.agent.commits import RecipeHistory
 from tillage.agent.goal import FrozenGoal, Goal, freeze, goal_folder
 from tillage.agent.planner import Outcome, build
 from tillage.agent.probe import EffectMeter, draw
-from tillage.agent.revise import revise, verify_revision
+from tillage.agent.revise import more_of, revise, verify_revision
 from tillage.agent.rungs import domain_shares
 from tillage.agent.verify import Verdict
 from tillage.core.errors import UserError
@@ -45,11 +45,16 @@ def loop(
     log: EventLog,
     *,
     spec: LoopSpec = LoopSpec(),
+    recipe: Recipe | None = None,
 ) -> dict[str, Any]:
     """Do the whole job for a goal with a target.
 
     The goal's target is split first. Everything is decided on its search part; the holdout is read once, at
-    the end, for all arms together.
+    the end, for all arms together. Rounds go on until no revision improves (the interval of the gain covers
+    zero), `spec.rounds` are done, or the goal's minutes are over.
+
+    Args:
+        recipe: begin with its steps instead of planning anew; the rounds then revise it.
 
     Returns:
         `recipe` (path of the last accepted one), `dataset` (path, version), `run` and its `accounts`,
@@ -64,7 +69,7 @@ def loop(
     if wanted.target is None:
         raise UserError("the loop needs a target", where=wanted.name, hint="give the goal a target")
     folder = goal_folder(wanted, workspace)
-    return _Job(wanted, freeze(wanted, folder), folder, workspace, log, spec).work(began)
+    return _Job(wanted, freeze(wanted, folder), folder, workspace, log, spec, recipe).work(began)
 
 
 @dataclass
@@ -75,13 +80,17 @@ class _Job:
     workspace: Workspace
     log: EventLog
     spec: LoopSpec
+    given: Recipe | None = None
     runs: list[RunResult] = field(default_factory=list[RunResult])
     arms: list[Arm] = field(default_factory=list[Arm])
+    revised: list[Verdict] = field(default_factory=list[Verdict])
     tokenizer: Tokenizer = field(init=False)
     second: EffectMeter = field(init=False)
 
     def work(self, began: float) -> dict[str, Any]:
-        planned = plan_goal(self.frozen, self.workspace, self.log, second=self._second)
+        planned = plan_goal(
+            self.frozen, self.workspace, self.log, second=self._second, given=self.given
+        )  # fmt: skip
         self.frozen = planned.ladder.frozen  # with sources that read every schema
         tokenizer = self.tokenizer
         targets = self._targets(tokenizer)
@@ -100,8 +109,15 @@ class _Job:
             self.log, "train", "train: all raw rows plainly, what was prepared plainly and dynamically"
         ):
             train_arms(self.arms, self.spec, self.goal.seed, targets, self._models(), self.log)
+        minutes = self.goal.budget.minutes
         for number in range(2, self.spec.rounds + 1):
-            current = self._round(number, planned, current, targets)
+            spent = (time.monotonic() - began) / 60
+            if minutes is not None and spent > minutes:
+                self.log.emit(Note(f"no round {number}: {spent:.1f} of {minutes:g} minutes are over"))
+                break
+            before, current = current, self._round(number, planned, current, targets)
+            if current is before:
+                break
         with phase(self.log, "verdict", "verdict: every model on the holdout, read once"):
             results = self._verdict(tokenizer)
         last = self.runs[-1]
@@ -200,14 +216,20 @@ class _Job:
     ) -> Verdict | None:
         """The best revision that the quick probe accepts and the transformer does not contradict, or None."""
         assert current.sampled is not None
-        history = [Outcome(v.name, v.proposal.strategy, v.recipe, v is current) for v in planned.verdicts]
+        shares = domain_shares(current.sampled.kept)
+        for text in more_of(evidence, shares):
+            self.log.emit(Note(text))
+        tried = [*([] if self.given else planned.verdicts), *self.revised]
+        history = [Outcome(v.name, v.proposal.strategy, v.recipe, v is current) for v in tried]
         proposals = revise(
             current.recipe, planned.profile, evidence, self.runs[-1].accounts, history,
-            frozen=self.frozen, shares=domain_shares(current.sampled.kept), round=number,
+            frozen=self.frozen, shares=shares, round=number,
         )  # fmt: skip
         for proposal in proposals:
             proposal.emit(self.log)
-        accepted = verify_revision(planned.ladder, current, proposals, log=self.log, round=number).accepted
+        found = verify_revision(planned.ladder, current, proposals, log=self.log, round=number)
+        self.revised += found.verdicts
+        accepted = found.accepted
         if accepted is None or accepted.sampled is None:
             return None
         check = self.second.effect(
