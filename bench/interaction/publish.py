@@ -11,6 +11,7 @@ from bench.interaction.protocol import Record
 from bench.interaction.sft import ARMS as SFT
 from bench.interaction.sizes import scale_of
 from bench.interaction.tables import BASE, METRIC, summary
+from bench.interaction.tasks import TARGETS
 from bench.page import RESULTS, write_section
 
 TITLES = {
@@ -85,6 +86,7 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
     metric, base = METRIC[suite], BASE[suite]
     heads = ["arm", metric, f"against {base}"]
     heads += ["target", "target against proportional"] if suite == "b2" else []
+    heads += list(TARGETS) if suite == "b1" else []
     heads += ["seconds"]
     heads += [] if suite in ("b4", "control") else ["tokens to goal, of base's", "seconds to goal, of base's"]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -94,6 +96,8 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
         cells = [arm, _seeds(row["final"]), _interval(row["final"], "against_")]
         if suite == "b2":
             cells += [_seeds(row["target"]), _interval(row["target"], "against_")]
+        if suite == "b1":
+            cells += [_interval(row["skills"][name], "") for name in TARGETS]
         cells.append(f"{row['final']['seconds']:.1f}")
         if suite not in ("b4", "control"):
             cells += [_interval(row.get(f"{cost}_ratio", {}), "") for cost in ("tokens", "seconds")]

@@ -69,7 +69,7 @@ SKILLS = {
         proxy=2_000, evaluate=4_000,
     ),
     "cpu": Scale(
-        ModelSpec(layers=3, width=96, head_width=32), 128, 16, 3_000_000, (0.25, 0.5, 1.0), OptimSpec(),
+        ModelSpec(layers=3, width=96, head_width=32), 128, 8, 3_000_000, (0.5, 1.0), OptimSpec(),
         _SMALL, visits=8.0, evaluate=30_000,
     ),
     "gpu": Scale(

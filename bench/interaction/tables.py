@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.interaction.protocol import Record, level, names, pick, ratios, time_to
+from bench.interaction.tasks import TARGETS
 
 METRIC = {"b1": "accuracy", "b2": "mean", "b3": "peps", "b4": "codegen", "control": "mean"}
 BASE = {"b1": "uniform", "b2": "static", "b3": "all", "b4": "full", "control": "proportional"}
@@ -23,6 +24,9 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         if suite == "b2":
             for arm, row in table.items():
                 row["target"] = level(records, suite, arm, "peps", "proportional")
+        if suite == "b1":
+            for arm, row in table.items():
+                row["skills"] = {name: level(records, suite, arm, name, None) for name in TARGETS}
         _reaching(records, suite, table)
         if table:
             found[suite] = table

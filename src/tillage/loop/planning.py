@@ -58,7 +58,7 @@ def plan_goal(
     """Profile a frozen sample, propose, verify each proposal up to `top`, choose by measured effect.
 
     Args:
-        given: steps of a recipe that exists already; it is verified and nothing else is proposed.
+        given: steps of a recipe that exists already; it is run on the sample and nothing else is proposed.
         planner: by default the language model that the environment names, or else the embedded planner.
         second: makes the dearer probe's meter from the sample; it measures the better ones again and decides.
 
@@ -72,7 +72,7 @@ def plan_goal(
         sample = take_sample(sources, workspace, goal.budget.sample_rows, goal.seed)
         found = profile(sample, frozen.search(), log)
     if given is not None:
-        return _given(frozen, given, found, sample, workspace, top, second, log)
+        return _given(frozen, given, found, sample, workspace, second, log)
     planner = planner or planner_from_environment(workspace, log)
     with phase(log, "plan", "propose recipes from the evidence"):
         allowed = catalogue(frozen)
@@ -104,20 +104,22 @@ def _given(
     found: Profile,
     sample: Path,
     workspace: Workspace,
-    top: Rung,
     second: Callable[[Path], EffectMeter] | None,
     log: EventLog,
 ) -> Planned:
-    """The verdict on a recipe of the user's, over the goal's sources. `WorkFailed` where it does not pass."""
+    """The verdict on a recipe of the user's, over the goal's sources. `WorkFailed` where it does not pass.
+
+    It climbs to the sample run only: what it does to the data is the user's choice until training tells.
+    """
     steps = given.to_dict()["steps"]
     proposal = Proposal("given", "given", build(frozen, "given", steps), "the recipe given", "person")
     proposal.emit(log)
     with phase(log, "verify", "verify the recipe given on the sample"):
         ladder = Ladder(frozen, sample, workspace, default_meter(frozen, log), log)
-        verdicts = [ladder.verify(proposal, top)]
+        verdicts = [ladder.verify(proposal, "sample")]
         if second is not None:
             second(sample)
-        chosen, why = _choose(ladder, verdicts, None, top, log)
+        chosen, why = _choose(ladder, verdicts, None, "sample", log)
     return Planned(chosen, why, verdicts, found, ladder, sample)
 
 

@@ -51,7 +51,7 @@ def loop(
 
     The goal's target is split first. Everything is decided on its search part; the holdout is read once, at
     the end, for all arms together. Rounds go on until no revision improves (the interval of the gain covers
-    zero), `spec.rounds` are done, or the goal's minutes are over.
+    zero), `spec.rounds` are done, or `spec.minutes` are over.
 
     Args:
         recipe: begin with its steps instead of planning anew; the rounds then revise it.
@@ -109,7 +109,7 @@ class _Job:
             self.log, "train", "train: all raw rows plainly, what was prepared plainly and dynamically"
         ):
             train_arms(self.arms, self.spec, self.goal.seed, targets, self._models(), self.log)
-        minutes = self.goal.budget.minutes
+        minutes = self.spec.minutes
         for number in range(2, self.spec.rounds + 1):
             spent = (time.monotonic() - began) / 60
             if minutes is not None and spent > minutes:

@@ -19,6 +19,9 @@ class LoopSpec(Spec):
     """Training in the loop. Every arm gets the same tokens, model, schedule, seeds and evaluation texts."""
 
     rounds: int = Field(default=2, ge=1, le=5)
+    """At most; the first round that improves nothing is the last."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Since the beginning, after which no further round begins."""
     seeds: int = Field(default=3, ge=2)
     """Training runs of an arm; intervals are over these."""
     workers: int = Field(default=2, ge=1)
