@@ -136,6 +136,7 @@ class Feed:
             gradients,
             scorer,
             rates,
+            torch.device(device),
         )
         self.overhead = self.measures.overhead
         self.max_visits = max_visits

@@ -33,9 +33,8 @@ class Measures:
         reference, token_reference, scores, gradients, scorer, rates: see `Feed`.
 
     Attributes:
-        ledger: seconds of overhead by what they were spent on.
-        forwards: the same in forward passes of the trained model over one sample, over all ranks: counted, so
-            equal on every rank and in every run.
+        forwards: what was spent, in forward passes of the trained model over one sample, over all ranks:
+            counted, so equal on every rank and in every run.
         spent: those of the current step.
         held: samples at the end of each active group that are kept out of training, `int64[active]`.
         trained_on: the others, `int64[active]`.
@@ -57,6 +56,7 @@ class Measures:
         gradients: GradientProbe | None = None,
         scorer: Scorer | None = None,
         rates: Mapping[str, float] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         if needs.scorer and scorer is None:
             raise UserError(
@@ -93,7 +93,9 @@ class Measures:
         sizes: Ints = cut.counts[active]
         self.held: Ints = np.minimum(needs.heldout, np.maximum(sizes // 10, sizes > 1))
         self.trained_on: Ints = sizes - self.held
-        self.ledger: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._timed: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._on_gpu = device is not None and device.type == "cuda"
         self.forwards: dict[str, float] = {}
         self.spent: dict[str, float] = {}
         self._rates = dict(rates or {})
@@ -123,16 +125,40 @@ class Measures:
 
     @contextmanager
     def overhead(self, name: str) -> Generator[None]:
-        """Time spent inside is entered in the ledger under `name`."""
+        """Time spent inside is entered in the ledger under `name`.
+
+        On a GPU it is measured there: the host's clock would also count what was asked of the GPU before.
+        """
+        if self._on_gpu:
+            one, two = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            one.record()
+            yield
+            two.record()
+            self._timed.append((name, one, two))
+            return
         began = time.perf_counter()
         try:
             yield
         finally:
-            self.ledger[name] = self.ledger.get(name, 0.0) + time.perf_counter() - began
+            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - began
+
+    @property
+    def ledger(self) -> dict[str, float]:
+        """Seconds of overhead by what they were spent on."""
+        self._settle(wait=True)
+        return self._seconds
+
+    def _settle(self, wait: bool) -> None:
+        """Enter what the GPU has finished, or all of it."""
+        while self._timed and (wait or self._timed[0][2].query()):
+            name, one, two = self._timed.pop(0)
+            two.synchronize()
+            self._seconds[name] = self._seconds.get(name, 0.0) + one.elapsed_time(two) / 1000
 
     def forget(self) -> None:
         """Drop what is kept for one step only."""
         self._token_rows, self.spent, self._asked = {}, {}, None
+        self._settle(wait=False)
 
     def references(self, batch: Batch) -> Array:
         """Reference losses of a global micro-batch; NaN if none are required."""

@@ -54,7 +54,22 @@ def _ledger(overheads: Sequence[Overhead]) -> Html | None:
         legend(kinds, list(paint.values())),
         figure(caption, stacked(bars, "seconds a run", paint)),
         table(head, rows, range(1, len(head))),
+        _forwards(overheads),
     )
+
+
+def _forwards(overheads: Sequence[Overhead]) -> Html | None:
+    """Work of each signal in forward passes, and which policies asked for it."""
+    rows: list[list[str]] = []
+    for arm, of in group(overheads, lambda event: event.arm).items():
+        total = sum(sum(event.forwards.values()) for event in of)
+        for kind in dict.fromkeys(kind for event in of for kind in event.forwards):
+            spent = sum(event.forwards.get(kind, 0.0) for event in of)
+            users = dict.fromkeys(name for event in of for name in event.users.get(kind, []))
+            rows.append([arm, kind, f"{spent / len(of):,.0f}", percent(spent / total), ", ".join(users)])
+    if not rows:
+        return None
+    return table(("arm", "signal", "forward passes", "share of the work", "for"), rows, (2, 3))
 
 
 def _money(cost: Cost | None) -> Html | None:

@@ -65,6 +65,7 @@ class GhostProbe:
         self.losses, self.batches, self.spec, self.world = losses, batches, spec, world
         self.dots, self.sketch = dots, sketch
         self._direction: dict[str, tuple[Tensor, ...]] = {}
+        self._random: dict[str, list[Tensor]] = {}
         self._target = np.zeros(0)
         self._step = -1
         # Forward and backward to the layers' outputs are a forward pass each; so is a product with all of V.
@@ -181,11 +182,13 @@ class GhostProbe:
     def _project(self, name: str, a: Tensor, b: Tensor | None) -> Tensor:
         """Random projection `[b, k, k]` of gradients, from inputs and output gradients, or (`b` None)
         whole."""
-        k, weight = self.spec.sketch, self.layers[name].weight
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.spec.seed)
-        left, right = (
-            (torch.randn(size, k, generator=generator) * k**-0.5).to(a.device) for size in weight.shape
-        )
+        if name not in self._random:
+            k, weight = self.spec.sketch, self.layers[name].weight
+            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.spec.seed)
+            self._random[name] = [
+                (torch.randn(size, k, generator=generator) * k**-0.5).to(a.device) for size in weight.shape
+            ]
+        left, right = self._random[name]
         if b is None:
             return left.T @ a @ right
         return (b @ left.to(b.dtype)).float().transpose(1, 2) @ (a @ right.to(a.dtype)).float()
