@@ -112,8 +112,8 @@ def target_of(store: TokenStore, domain: str = "docs") -> Target:
 
 @pytest.mark.parametrize("domain", ["docs", "code"])
 def test_less_prefers_what_the_target_is_made_of(store: TokenStore, domain: str) -> None:
-    small = ReferenceSpec(model=ModelSpec(layers=1, width=16, head_width=8), tokens=32 * 4 * 30)
-    scores = less(Setting(small, target_of(store, domain), store, 32, "fp32"), chunk=32)
+    small = ReferenceSpec(model=ModelSpec(layers=1, width=16, head_width=8), tokens=32 * 4 * 16)
+    scores = less(Setting(small, target_of(store, domain), store, 32, "fp32"), 1, chunk=64)
     mean = domain_means(store, scores)
     assert max(mean, key=lambda name: mean[name]) == domain
     assert np.abs(scores).max() <= 1.0
@@ -135,7 +135,8 @@ def test_rank_correlation_by_hand() -> None:
 
 
 def test_scores_by_several_models_prefer_the_target(store: TokenStore) -> None:
-    setting = Setting(TINY, target_of(store), store, 32, "fp32")
+    spec = ReferenceSpec(model=ModelSpec(layers=1, width=32, head_width=16), tokens=32 * 4 * 40)
+    setting = Setting(spec, target_of(store), store, 32, "fp32")
     mean = domain_means(store, perplexity_correlation(setting, models=4))
     assert max(mean, key=lambda name: mean[name]) == "docs"
     assert np.isfinite(difference(setting)).all()

@@ -68,8 +68,9 @@ def test_every_composition_runs_or_says_why_not(store: TokenStore, mix: Policy) 
     def reference(samples: Ints) -> np.ndarray[Any, Any]:
         return 3.0 + uniform(9, samples)
 
-    for select, weigh, token in product(by_factor("select"), by_factor("weigh"), (None, *by_factor("token"))):
-        parts = (mix, select, weigh, *(() if token is None else (token,)))
+    selects, weighs, tokens = (by_factor(factor) for factor in ("select", "weigh", "token"))
+    triples = [(mix, *pair) for pair in product(selects, weighs)]
+    for parts in [*triples, *((*triples[-1], token) for token in tokens)]:
         if different_references(parts):
             with pytest.raises(UserError, match="two different reference models"):
                 Chain(*parts)

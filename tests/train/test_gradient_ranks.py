@@ -23,9 +23,9 @@ from tillage.train.trainer import TrainSpec, train
 
 SEQ = 32
 BASE = TrainSpec(
-    model=ModelSpec(layers=1, width=32, head_width=16), seq_len=SEQ, batch=8, tokens=SEQ * 8 * 6,
+    model=ModelSpec(layers=1, width=32, head_width=16), seq_len=SEQ, batch=8, tokens=SEQ * 8 * 4,
     dtype="fp32", reference=ReferenceSpec(model=ModelSpec(layers=1, width=16, head_width=8), tokens=SEQ * 40),
-    gradients=GradientSpec(samples=4, every=3),
+    gradients=GradientSpec(samples=4, every=2),
 )  # fmt: skip
 SPECS = [
     BASE.model_copy(update={"policy": Chain(Balance(every=2), Greats(every=2), Alignment())}),
@@ -34,7 +34,7 @@ SPECS = [
         update={
             "policy": Alignment(cosine=False),
             "parallel": "fsdp",
-            "gradients": GradientSpec(samples=4, every=3, kind="difference"),
+            "gradients": GradientSpec(samples=4, every=2, kind="difference"),
         }
     ),
 ]
