@@ -140,7 +140,8 @@ def _clean_steps(known: _Evidence) -> Steps:
         cited = _cite(profile.target.overlap)
         why = f"{words}-word overlap with the target's search part in {cited}; the holdout unseen"
         steps.append(_step("decontaminate", why, against=str(known.frozen.protected_path)))
-    if any(field.role == "messages" for field in profile.fields):
+    chats = any(field.role == "messages" for field in profile.fields)
+    if chats:
         steps += _chat_steps(known)
     if known.has("exact_dedup") and profile.exact_duplicates.low > DUPLICATES:
         steps.append(_step("exact_dedup", f"exact copies are {_cite(profile.exact_duplicates)}"))
@@ -156,7 +157,8 @@ def _clean_steps(known: _Evidence) -> Steps:
         steps.append(_step("prompt_dedup", why))
     # After the copies are gone, of which it would leave the lines that differ.
     little_code = profile.code.rate < MUCH_CODE
-    if known.has("line_dedup") and profile.boilerplate.low > BOILERPLATE and little_code:
+    cuts = little_code and not chats  # lines cannot be cut out of messages
+    if known.has("line_dedup") and profile.boilerplate.low > BOILERPLATE and cuts:
         steps.append(_step("line_dedup", f"lines that many documents share in {_cite(profile.boilerplate)}"))
     return steps
 
