@@ -46,7 +46,8 @@ class Registry(Generic[T]):
 
     def get(self, name: str, where: str = "") -> type[T]:
         """The class called `name`; `UserError` with the nearest name, or with what kept it from loading."""
-        self._load_external()
+        if name not in self._classes:  # others' packages are not loaded for nothing
+            self._load_external()
         if name in self._missing and name not in self._classes:
             error = self._missing[name]
             raise UserError(
