@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,24 @@ def test_mini_plm_weighs_the_best_share() -> None:
     columns = {"difference": np.asarray([3.0, 1.0, 2.0, 4.0])}
     batch = Scored(0, np.zeros(4, dtype=np.int64), *np.ones((2, 4)), columns)
     assert MiniPlm(share=0.5, floor=0.25).start(TWO).weigh(batch).tolist() == [1.0, 0.25, 0.25, 1.0]
+
+
+def test_scores_of_another_target_model_or_seed_are_made_anew(store: TokenStore, tmp_path: Path) -> None:
+    """An earlier framework kept scores by name and gave one run those of another."""
+
+    def target(kind: str) -> Target:
+        texts = [" ".join(np.random.default_rng(i).choice(WORDS[kind], 60)) for i in range(12)]
+        return Target.from_texts("search", texts, store.tokenizer)
+
+    docs = Setting(TINY, target("docs"), store, 32, "fp32")
+    others = [
+        replace(docs, target=target("code")),
+        replace(docs, spec=TINY.model_copy(update={"seed": 1})),
+        replace(docs, spec=TINY.model_copy(update={"tokens": TINY.tokens + 1})),
+        replace(docs, seq_len=16),
+    ]
+    assert len({docs.key(), *(other.key() for other in others)}) == 5
+    first, _ = ahead_scores("likeness", docs, tmp_path)
+    second, _ = ahead_scores("likeness", others[0], tmp_path)
+    assert not np.allclose(first, second)
+    assert np.array_equal(ahead_scores("likeness", docs, tmp_path)[0], first)
