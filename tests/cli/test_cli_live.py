@@ -85,6 +85,22 @@ def test_live_view_shows_the_phase_and_what_trains() -> None:
     assert "Profile the data" not in below[-1]
 
 
+def test_live_view_of_training_alone() -> None:
+    """`tillage train` has no phases: the line of its run is there all the same."""
+    console = Console(file=io.StringIO(), force_terminal=False, width=140)
+    view = LiveView(console)
+    mixture = {"a": 0.5, "b": 0.25, "c": 0.15, "d": 0.1}
+    view(ev.TrainStep("train", 3, 7, 4096, 2.5, 0.01, mixture, tokens_per_second=1234.0, mfu=0.375))
+    with console.capture() as shown:
+        console.print(view)
+    for part in ("step 7", "loss 2.500", "1,234 tokens/s", "MFU 38%", "a 50%, b 25%, c 15%"):
+        assert part in shown.get()
+    view(ev.Overhead("train", 3, {}, 0.0))
+    with console.capture() as shown:
+        console.print(view)
+    assert not shown.get().strip()
+
+
 def test_progress_goes_to_standard_error_with_json(capsys: pytest.CaptureFixture[str]) -> None:
     with watch(True) as log:
         log.emit(ev.Note("hello"))

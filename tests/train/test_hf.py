@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_parallel import pair
 from torch.nn import functional as F
 from train_data import batches, documents
 
@@ -200,3 +201,14 @@ def test_rates_fit_the_model(folder: Path) -> None:
     assert TrainSpec().optim == OptimSpec()
     assert TrainSpec.load(full.model_dump(mode="json"), "train") == full
     assert np.isfinite(full.optim.lr)
+
+
+def test_lora_sharded_on_two_processes(folder: Path, store: TokenStore, tmp_path: Path) -> None:
+    model = HfModel.load({"hf": str(folder), "lora": {"rank": 2}}, "model")
+    sharded = spec(model, parallel="fsdp", checkpoint_every=3)
+    single = train(sharded, store, {})
+    found = pair(store, tmp_path, sharded)
+    assert [code for code, _ in found] == [0, 0]
+    assert json.loads(found[0][1].splitlines()[-1]) == pytest.approx(single.losses, rel=1e-4)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step-00000006.pt", weights_only=True)
+    assert state["model"] and all("lora" in name for name in state["model"])
