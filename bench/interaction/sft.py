@@ -99,6 +99,7 @@ ARMS: dict[str, str] = {
     "less": "the share that LESS chooses on a small model (policy `less`)",
     "gradient": "the share whose gradients of the model itself agree most with the target's after a warm-up",
     "oracle": "the share out of the target's own source, at random",
+    "quarter": "all of the pool, for as many steps as online",
     "online": "of every batch the quarter that GREATS chooses",
 }
 
@@ -215,8 +216,9 @@ def run(work: Work) -> Outcome:
     count, seconds = max(round(scale.share * len(pool)), 1), 0.0
     policy, store, keep = Proportional(), pool, 1.0
     rng = np.random.default_rng([work.seed, 2])
-    if work.arm == "online":
+    if work.arm in ("quarter", "online"):
         keep = scale.keep
+    if work.arm == "online":
         policy = Greats(keep=keep, eta=0.0)
     elif work.arm == "less":
         small = ReferenceSpec(

@@ -59,6 +59,7 @@ def test_every_arm_gives_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["oracle"]["mixture"]["codegen"] == 1.0
     assert found["full"]["found"]["codegen"] < found["none"]["found"]["codegen"]
     assert found["gradient"]["seconds"] > sum(found["gradient"]["ledger"].values())  # warm-up and scores
+    assert found["quarter"]["steps"] == found["online"]["steps"]
     assert "gradients" in found["online"]["ledger"]
     again = execute(replace(base, arm="gradient"))
     assert again["found"] == found["gradient"]["found"]
