@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--visits", type=float, default=4.0)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each arm")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--publish", action="store_true", help="write the section of docs/benchmarks.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,6 +70,24 @@ def main() -> None:
     print(
         json.dumps(result) if args.json else "\n".join(map(str, [result["machine"], *rows, result["large"]]))
     )
+
+
+def body(result: dict[str, Any]) -> str:
+    """The section's text."""
+    large = result["large"]
+    rows = [
+        f"| {r['arm']} | {r['tokens_per_second'] / 1e6:.1f} | {r['tokens_per_processor_second'] / 1e6:.1f} | "
+        f"{large['state_bytes'][r['arm']] / 1e3:.1f} |"
+        for r in result["arms"]
+    ]
+    told = (
+        f"`python -m bench.interaction.feed --publish`; {result['machine']}. One process, batches of "
+        f"{result['batch']} samples of {result['seq_len']} tokens, a store of {result['tokens']:,} tokens in "
+        f"memory; losses are zeros, no model runs. State: JSON after a second of steps, on a store of "
+        f"{large['tokens']:,} tokens (mapped; opened in {large['open_seconds']} s)."
+    )
+    head = "| policy | million tokens a second | a second of processor time | state, kB |"
+    return "\n".join([told, "", head, "|---|---|---|---|", *rows])
 
 
 def measure(

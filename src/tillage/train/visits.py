@@ -7,7 +7,7 @@ not: most candidates are looked at and left, and the best would come back in eve
 from __future__ import annotations
 
 import zlib
-from base64 import b64decode, b64encode
+from base64 import b85decode, b85encode
 
 import numpy as np
 import numpy.typing as npt
@@ -59,10 +59,12 @@ class Visits:
         return free / free.sum() if free.any() else free
 
     def state_dict(self) -> str:
-        return b64encode(zlib.compress(self._counts.tobytes())).decode()
+        # Visits repeat without a pattern: runs and code lengths are all that there is to save.
+        packer = zlib.compressobj(strategy=zlib.Z_RLE)
+        return b85encode(packer.compress(self._counts.tobytes()) + packer.flush()).decode()
 
     def load_state_dict(self, state: str) -> None:
-        self._counts = np.frombuffer(zlib.decompress(b64decode(state)), dtype=np.uint8).copy()
+        self._counts = np.frombuffer(zlib.decompress(b85decode(state)), dtype=np.uint8).copy()
         places = self._place[self._cut.group(np.arange(len(self._counts)))]
         known = places >= 0
         self._trained = np.bincount(places[known], self._counts[known], len(self._trained)).astype(np.int64)
