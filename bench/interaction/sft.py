@@ -219,7 +219,7 @@ def run(work: Work) -> Outcome:
     if work.arm in ("quarter", "online"):
         keep = scale.keep
     if work.arm == "online":
-        policy = Greats(keep=keep, eta=0.0)
+        policy = Greats(keep=keep, eta=scale.optim.lr)
     elif work.arm == "less":
         small = ReferenceSpec(
             model=scale.small, tokens=2 * count * scale.seq_len, batch=scale.batch, seed=work.seed

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import Tillage, skip_without_extra, tree
+from cli_project import Tillage, skip_without_extra, tree, write_jsonl
 
 from tillage.core.events import Committed, Finished, Started, StepAccount
 from tillage.report.log import Log
@@ -178,6 +178,33 @@ def test_a_dry_run_says_what_and_writes_nothing(argv: list[str], fresh: Path, ti
     assert told["dry_run"] is True
     assert told["writes"]
     assert tree(fresh) == before
+
+
+def test_chats_are_tokenized_and_branches_trained(
+    tmp_path: Path, tillage: Tillage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From records of chats to a store in which answers are learned, and two budgets out of one run."""
+    skip_without_extra("train")
+    monkeypatch.chdir(tmp_path)
+    rows = [{"instruction": f"what is field {i}?", "output": f"a farm of {i} and rain"} for i in range(60)]
+    write_jsonl(tmp_path / "chats.jsonl", rows)
+    Path("recipe.yaml").write_text("name: chats\nsources:\n- jsonl: {path: chats.jsonl, chat: auto}\n")
+    assert tillage("run", "recipe.yaml", "--json").code == 0
+    made = tillage("tokenize", "chats", "--vocab", "300", "--chat", "plain", "--json")
+    assert made.code == 0, made.err
+    manifest = json.loads(Path(made.last["store"], "manifest.json").read_text())
+    assert manifest["chat"] == "plain" and manifest["files"]["mask.bin"] == manifest["tokens"]
+    refused = tillage("tokenize", "chats", "--chat", "template")
+    assert refused.code == 2 and "--tokenizer FOLDER" in refused.err
+    train = {
+        "model": {"layers": 1, "width": 32, "head_width": 16}, "seq_len": 64, "batch": 2,
+        "tokens": 64 * 2 * 8, "policy": "uniform",
+    }  # fmt: skip
+    job = {"store": made.last["store"], "train": train, "branches": [64 * 2 * 4]}
+    Path("train.yaml").write_text(json.dumps(job))
+    done = tillage("train", "train.yaml", "--json")
+    assert done.code == 0, done.err
+    assert done.last["steps"] == 8 and list(done.last["branches"]) == ["512"]
 
 
 @pytest.mark.parametrize("verb", ["report", "tokenize"])
