@@ -12,7 +12,7 @@ from test_controls import EXAMPLES
 from test_feed import table
 from torch import Tensor
 
-from tillage.core.errors import UserError
+from tillage.core.errors import UserError, WorkFailed
 from tillage.train.draw import uniform
 from tillage.train.feed import Feed
 from tillage.train.policies import Aioli, ColumnSelect, ColumnWeight, CountWeight, Curriculum, Fixed
@@ -80,7 +80,11 @@ def test_every_composition_runs_or_says_why_not(store: TokenStore, mix: Policy) 
             token_reference=lambda s: np.tile(reference(s)[:, None], SEQ), gradients=Gradients(),
         )  # fmt: skip
         with torch.no_grad():
-            batch = feed.select(model, feed.next())
+            batch = feed.next()
+            if feed.actions().gradients and not batch.candidates:
+                with pytest.raises(WorkFailed, match="were not measured"):
+                    feed.loss(model(batch.input_ids), batch)
+            batch = feed.select(model, batch)
             assert len(batch.samples) == BATCH
             assert np.isfinite(float(feed.loss(model(batch.input_ids), batch)))
         assert feed.trained is not None and feed.step == 1

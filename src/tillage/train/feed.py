@@ -38,7 +38,7 @@ from tillage.train.growth import card, check_growth
 from tillage.train.losses import IGNORE, sample_losses, token_losses
 from tillage.train.measures import Measures
 from tillage.train.policies import Proportional
-from tillage.train.policy import Actions, Array, Policy, Scored, ScoredTokens, as_chain
+from tillage.train.policy import Actions, Array, Policy, ScoredTokens, as_chain
 from tillage.train.scorer import Scorer
 from tillage.train.seen import Seen
 from tillage.train.signals.gradients import GradientProbe, Measured
@@ -245,20 +245,19 @@ class Feed:
         """
         if batch.micro == 0 and self.needs.heldout and self.actions().probe:
             self._seen.heldout = self.measures.heldout(model, self.device)
-        if self.needs.gradients and self.actions().gradients:
-            self._measured = found = self.measures.gradients(batch)
-            single = sample_losses(torch.from_numpy(found.losses), batch.targets.cpu()).numpy()
-            everyone = self.measures.gather(single, len(batch.world_samples))
-            reference = self.measures.references(batch)
-            self._seen.add_gradients(self._scored(batch, everyone, reference), found.sketch)
-        chosen = self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
-        self.measures.learn(chosen)
-        return chosen
+        return self.choose(losses or (lambda b: token_losses(model(b.input_ids), b.targets)), batch)
 
     def choose(self, losses: TokenLosses, batch: Batch) -> Batch:
         """As `select`, for a model that gives the losses of tokens itself (and so holds no logits)."""
-        if not batch.candidates:
-            return batch
+        if self.needs.gradients and self.actions().gradients:
+            self._measured, samples = self.measures.gradients(batch)
+            self._seen.add_gradients(samples, self._measured.sketch)
+        chosen = self._best(losses, batch) if batch.candidates else batch
+        self.measures.learn(chosen)
+        return chosen
+
+    def _best(self, losses: TokenLosses, batch: Batch) -> Batch:
+        """The candidates to train on."""
         if not self.needs.candidates:
             return self.keep(batch, np.full(len(batch.samples), np.nan))
         with self.overhead("candidate_scoring"), torch.no_grad():
@@ -282,7 +281,7 @@ class Feed:
         excess = self.measures.excess(batch, losses) if losses.ndim == 2 else np.full(count, np.nan)
         everyone = self.measures.gather(losses.mean(1) if losses.ndim == 2 else losses, count)
         reference = self.measures.references(batch)
-        scored = self._scored(batch, everyone, reference)
+        scored = self.measures.scored(batch, everyone, reference, self._measured)
         value = self.policy.score(scored)
         if value.shape != everyone.shape or not np.isfinite(value).all():
             raise WorkFailed("the policy's scores are not finite", got=f"{value.shape}: {value[:4]}...")
@@ -319,6 +318,11 @@ class Feed:
         self._check_open(batch)
         if batch.candidates:
             raise WorkFailed("these are candidates", hint="call feed.select(model, batch) first")
+        if self.needs.gradients and self._scheduled[self._step].gradients and self._measured is None:
+            raise WorkFailed(
+                "the gradients of this batch were not measured", where=f"step {self._step}",
+                hint="call feed.select(model, batch) first",
+            )  # fmt: skip
         losses = sample_losses(single, batch.targets)
         if self._patient:
             factor = torch.ones(len(losses), dtype=losses.dtype, device=losses.device)
@@ -504,22 +508,10 @@ class Feed:
         reference = np.full(len(losses), np.nan)
         if weigher.requires().reference:
             reference = self.measures.references(batch)
-        scored = self._scored(batch, losses, reference)
+        scored = self.measures.scored(batch, losses, reference, self._measured)
         weights = np.asarray(weigher.weigh(scored))
         check_weights(weights, losses.shape, batch.step)
         return weights
-
-    def _scored(self, batch: Batch, losses: Array, reference: Array) -> Scored:
-        found, needs = self._measured, self.needs
-        return Scored(
-            batch.step,
-            batch.world_groups,
-            losses,
-            reference,
-            self.measures.columns(batch.world_samples),
-            found.dots if found is not None and needs.dots else None,
-            found.sketch if found is not None and needs.sketch else None,
-        )
 
     @property
     def _weighs_tokens(self) -> bool:

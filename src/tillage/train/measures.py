@@ -18,7 +18,7 @@ from torch import Tensor
 from tillage.core.errors import UserError
 from tillage.train.batch import Batch, Model, Reference, TokenLosses, TokenReference
 from tillage.train.losses import sample_losses, token_losses
-from tillage.train.policy import Array, SignalSpec
+from tillage.train.policy import Array, Scored, SignalSpec
 from tillage.train.scorer import Scorer
 from tillage.train.signals.gradients import GradientProbe, Measured, domain_products
 from tillage.train.tokens import Ints, Samples
@@ -219,8 +219,9 @@ class Measures:
             work = 3.0 * len(batch.world_samples) * self._rates.get("scorer", 1.0)
             self.spend("scorer_training", work)
 
-    def gradients(self, batch: Batch) -> Measured:
-        """Gradients of a global micro-batch: losses are this rank's, products and sketches everybody's."""
+    def gradients(self, batch: Batch) -> tuple[Measured, Scored]:
+        """Gradients of a global micro-batch: losses of tokens are this rank's, products and sketches
+        everybody's; and all samples with what is known of them."""
         assert self._gradients is not None
         rate = 1.0 if self._scorer is None else self._rates.get("scorer", 1.0)
         with self.overhead("gradients"):
@@ -229,7 +230,21 @@ class Measures:
             found = self._gradients.measure(batch.input_ids, batch.targets, batch.spans)
         count = len(batch.world_samples)
         self.spend("gradients", rate * count * self._gradients.cost)
-        return Measured(found.losses, self.gather(found.dots, count), self.gather(found.sketch, count))
+        mine = sample_losses(torch.from_numpy(found.losses), batch.targets.cpu()).numpy()
+        every = Measured(found.losses, self.gather(found.dots, count), self.gather(found.sketch, count))
+        return every, self.scored(batch, self.gather(mine, count), self.references(batch), every)
+
+    def scored(self, batch: Batch, losses: Array, reference: Array, found: Measured | None = None) -> Scored:
+        """All samples of a global micro-batch as a policy sees them."""
+        return Scored(
+            batch.step,
+            batch.world_groups,
+            losses,
+            reference,
+            self.columns(batch.world_samples),
+            found.dots if found is not None and self.needs.dots else None,
+            found.sketch if found is not None and self.needs.sketch else None,
+        )
 
     def gram(self, groups: Ints, sketch: Array) -> tuple[Array, Array]:
         """Products of the groups' mean gradients, the target's last, `[active + 1, active + 1]`, and the mean
