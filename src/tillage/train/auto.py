@@ -29,8 +29,8 @@ VISITS = 4.0
 _FOUND = 0.9
 """Part of the target's own documents that `offer` calls like the target."""
 _PURE = 1 / 3
-"""From this share on what is read needs no choice. Low, as a target of several kinds hides part of each: seven
-clean domains were called 53 to 77 % like a target made of all of them."""
+"""From this share on what is read needs no choice. Low, as a target of several kinds hides part of each:
+seven clean domains were called 53 to 77 % like a target made of all of them."""
 _SEVERAL = 1.5
 """Domains that a target is composed of, by the exponential of its entropy, from which on it is mixed."""
 
