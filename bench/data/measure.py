@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -17,9 +18,11 @@ EVERY = 0.02
 
 @dataclass(frozen=True)
 class Measured:
-    """One process: wall clock, most resident memory of it and its descendants together, what it printed."""
+    """One process: wall clock, processor time of it and the descendants that it waited for, most resident
+    memory of all of them together, what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     code: int
     output: str
@@ -28,6 +31,7 @@ class Measured:
 def run_process(command: list[str], env: dict[str, str], folder: Path, limit: float) -> Measured:
     """Run to the end, or kill the whole group after `limit` seconds (code -9)."""
     log = folder / "output.txt"
+    spent = _children()
     begun = time.perf_counter()
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -49,7 +53,13 @@ def run_process(command: list[str], env: dict[str, str], folder: Path, limit: fl
             seconds = time.perf_counter() - begun
             watch.stop()
             _end_group(process)
-    return Measured(seconds, watch.peak / 2**20, code, log.read_text(errors="replace"))
+    output = log.read_text(errors="replace")
+    return Measured(seconds, _children() - spent, watch.peak / 2**20, code, output)
+
+
+def _children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -16,7 +16,9 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
         f"`{about['command']}`; {about['machine']}; {tools}. Input: "
         f"{corpus['mb']:.0f} MB of JSONL, {corpus['documents']:,} documents, up to a fifth near-copies; "
         "smaller inputs are drawn alike, and start-up weighs more on them. "
-        f"Medians of {repeat} whole processes in turn, with the range. Compiling the kernels, once a "
+        f"Medians of {repeat} whole processes in turn, with the range; load of the machine meanwhile "
+        f"{result['load']}, of which two at most are the tool's: above it the times of processor say more. "
+        "Compiling the kernels, once a "
         f"machine, took {about['compilation']['compiling_s']:.1f} s more."
     )
     lines = [
@@ -24,8 +26,8 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
         "",
         setting,
         "",
-        "| tool | MB read | MB/s | range | seconds | peak MB | kept of rows | Tillage is |",
-        "|---|---|---|---|---|---|---|---|",
+        "| tool | MB read | MB/s | range | seconds | of processor | peak MB | kept of rows | Tillage is |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     sliced = {side.tool: side for side in work.sides}
     for tool, found in result["tools"].items():
@@ -41,11 +43,11 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
         low, high = found["range"]
         lines.append(
             f"| {name} | {found['mb']:.3g} | {found['mb_s']:.3g} | {low:.3g} to {high:.3g} | "
-            f"{found['seconds']:.2f} | {found['peak_mb']:,.0f} | {found['kept']:,} of {found['rows']:,} | "
+            f"{found['seconds']:.2f} | {found['cpu_s']:.1f} | {found['peak_mb']:,.0f} | {found['kept']:,} of {found['rows']:,} | "
             f"{faster} |"
         )
     for tool, why in {**result["missing"], **result["failed"]}.items():
-        lines.append(f"| {tool} | not measured: {' '.join(why.split())[-200:]} | | | | | | |")
+        lines.append(f"| {tool} | not measured: {' '.join(why.split())[-200:]} | | | | | | | |")
     for key, value in {**result.get("derived", {}), **result.get("check", {})}.items():
         lines += (
             ["", f"{key}: {value}"] if not isinstance(value, list) else ["", f"{key}:", "", *map(str, value)]

@@ -108,10 +108,18 @@ def measure_work(
                 continue
             folders[side.tool] = folder
             mb_s = corpus.mb / done.seconds
-            runs[side.tool].append({"seconds": done.seconds, "mb_s": mb_s, "peak_mb": done.peak_mb})
+            runs[side.tool].append(
+                {
+                    "seconds": done.seconds,
+                    "cpu_s": done.cpu_seconds,
+                    "mb_s": mb_s,
+                    "peak_mb": done.peak_mb,
+                    "load": os.getloadavg()[0],
+                }
+            )
             print(
                 f"   {work.name} {side.tool} {round_ + 1}/{repeat}: {done.seconds:.2f} s, {mb_s:.1f} MB/s, "
-                f"{done.peak_mb:.0f} MB",
+                f"{done.cpu_seconds:.1f} s of processor, {done.peak_mb:.0f} MB",
                 file=sys.stderr,
             )
     tools: dict[str, Any] = {}
@@ -120,6 +128,7 @@ def measure_work(
             tools[tool] = {
                 "mb_s": _median(found, "mb_s"),
                 "seconds": _median(found, "seconds"),
+                "cpu_s": _median(found, "cpu_s"),
                 "peak_mb": round(statistics.median(r["peak_mb"] for r in found), 1),
                 "kept": sides[tool].kept(folders[tool]),
                 "rows": corpora[tool].documents,
@@ -133,6 +142,7 @@ def measure_work(
         if tool != "tillage" and "tillage" in tools
     }
     result: dict[str, Any] = {"tools": tools, "ratios": ratios, "missing": missing, "failed": failed}
+    result["load"] = round(statistics.median(run["load"] for found in runs.values() for run in found), 1)
     if work.check is not None and "tillage" in tools:
         usable = {tool: folders[tool] for tool in tools}
         result["check"] = work.check(usable, {tool: corpora[tool] for tool in tools})
