@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import threading
@@ -18,8 +17,8 @@ EVERY = 0.02
 
 @dataclass(frozen=True)
 class Measured:
-    """One process: wall clock, processor time of it and the descendants that it waited for, most resident
-    memory of all of them together, what it printed."""
+    """One process: wall clock, processor time and most resident memory of it and its descendants together,
+    what it printed."""
 
     seconds: float
     cpu_seconds: float
@@ -31,7 +30,6 @@ class Measured:
 def run_process(command: list[str], env: dict[str, str], folder: Path, limit: float) -> Measured:
     """Run to the end, or kill the whole group after `limit` seconds (code -9)."""
     log = folder / "output.txt"
-    spent = _children()
     begun = time.perf_counter()
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -53,13 +51,8 @@ def run_process(command: list[str], env: dict[str, str], folder: Path, limit: fl
             seconds = time.perf_counter() - begun
             watch.stop()
             _end_group(process)
-    output = log.read_text(errors="replace")
-    return Measured(seconds, _children() - spent, watch.peak / 2**20, code, output)
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    spent = sum(watch.ticks.values()) / os.sysconf("SC_CLK_TCK")
+    return Measured(seconds, spent, watch.peak / 2**20, code, log.read_text(errors="replace"))
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -70,16 +63,20 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Peak(threading.Thread):
-    """Samples the resident memory of a process tree (pages shared by two processes count twice)."""
+    """Samples the resident memory of a process tree (pages shared by two processes count twice), and the
+    processor time of each process, of which the last sample is taken."""
 
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)
         self.root, self.peak = root, 0
+        self.ticks: dict[int, int] = {}
         self._done = threading.Event()
 
     def run(self) -> None:
         while not self._done.wait(EVERY):
-            self.peak = max(self.peak, sum(map(_resident, _tree(self.root))))
+            pids = _tree(self.root)
+            self.peak = max(self.peak, sum(map(_resident, pids)))
+            self.ticks |= {pid: ticks for pid in pids if (ticks := _ticks(pid))}
 
     def stop(self) -> None:
         self._done.set()
@@ -95,6 +92,15 @@ def _tree(root: int) -> list[int]:
         except OSError:
             continue  # it ended meanwhile
     return found
+
+
+def _ticks(pid: int) -> int:
+    """Processor time of all threads of a process, user's and system's, in clock ticks; 0 where it ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+    except (OSError, IndexError):
+        return 0
 
 
 def _resident(pid: int) -> int:

@@ -18,8 +18,7 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
         "smaller inputs are drawn alike, and start-up weighs more on them. "
         f"Medians of {repeat} whole processes in turn, with the range; load of the machine meanwhile "
         f"{result['load']}, of which two at most are the tool's: above it the times of processor say more. "
-        "Compiling the kernels, once a "
-        f"machine, took {about['compilation']['compiling_s']:.1f} s more."
+        f"Compiling the kernels, once a machine, took {about['compilation']['compiling_s']:.1f} s more."
     )
     lines = [
         work.about,
@@ -43,8 +42,8 @@ def section(work: Work, about: Mapping[str, Any], result: Mapping[str, Any], rep
         low, high = found["range"]
         lines.append(
             f"| {name} | {found['mb']:.3g} | {found['mb_s']:.3g} | {low:.3g} to {high:.3g} | "
-            f"{found['seconds']:.2f} | {found['cpu_s']:.1f} | {found['peak_mb']:,.0f} | {found['kept']:,} of {found['rows']:,} | "
-            f"{faster} |"
+            f"{found['seconds']:.2f} | {found['cpu_s']:.1f} | {found['peak_mb']:,.0f} | "
+            f"{found['kept']:,} of {found['rows']:,} | {faster} |"
         )
     for tool, why in {**result["missing"], **result["failed"]}.items():
         lines.append(f"| {tool} | not measured: {' '.join(why.split())[-200:]} | | | | | | | |")
