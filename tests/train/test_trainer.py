@@ -224,7 +224,8 @@ def test_train_yaml(tmp_path: Path, store: TokenStore) -> None:
     again = TrainJob.from_yaml(tmp_path / "train.yaml")
     assert again.train.fingerprint() == job.train.fingerprint()
     assert isinstance(again.train.policy, Ado) and again.train.policy.every == 3
-    assert again.run().bpb.keys() == {"search"}
+    (result,) = again.run()
+    assert result.bpb.keys() == {"search"}
     for text, message in (
         ("train: {polcy: odm}", "did you mean 'policy'"),
         ("store: x\ntrain: {policy: adoo}", "did you mean 'ado'"),
