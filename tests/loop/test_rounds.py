@@ -165,7 +165,8 @@ def test_a_training_file_lies_over_the_defaults(tmp_path):
     spec = LoopSpec.from_yaml(path)
     assert (spec.seeds, spec.train.tokens, spec.policy.name) == (2, 5000, "odm")
     assert spec.train.reference == LoopSpec().train.reference
-    assert LoopSpec().policy == Auto()
+    path.write_text("policy: auto\n")
+    assert LoopSpec.from_yaml(path).policy == Auto()
     path.write_text("seads: 2\n")
     with pytest.raises(UserError, match="seads") as error:
         LoopSpec.from_yaml(path)

@@ -83,7 +83,7 @@ def test_likeness_finds_the_target_in_a_mixed_domain(crawl: TokenStore) -> None:
 
 def test_what_auto_stands_for(store: TokenStore, crawl: TokenStore) -> None:
     tokens = len(store.tokens)
-    one = resolve(Auto(), crawl, target(crawl, "docs"), SEQ, tokens // 4).policy
+    one = resolve(Auto(), crawl, target(crawl, "docs"), SEQ, tokens // 8).policy
     assert isinstance(one, Likeness) and 0.1 < one.keep < 0.35
     # A budget that would read the best a hundred times takes more of the rest.
     assert resolve(Auto(), crawl, target(crawl, "docs"), SEQ, 100 * tokens).policy == Proportional()

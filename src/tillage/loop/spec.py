@@ -10,7 +10,8 @@ from pydantic import Field
 from tillage.core.spec import Spec
 from tillage.flow.places import load_yaml
 from tillage.train.model import ModelSpec
-from tillage.train.policy import AnyPolicy, Auto
+from tillage.train.policies import LinUpper, RhoSelect, TargetMix
+from tillage.train.policy import AnyPolicy, Chain
 from tillage.train.reference import ReferenceSpec
 from tillage.train.trainer import TrainSpec
 
@@ -32,7 +33,7 @@ class LoopSpec(Spec):
     train: TrainSpec = TrainSpec(
         model=ModelSpec(), tokens=130_000, reference=ReferenceSpec(tokens=80_000), log_every=8
     )
-    policy: AnyPolicy = Auto()
+    policy: AnyPolicy = Chain(TargetMix(), RhoSelect(keep=0.75), LinUpper(r=2.0))
     """What the dynamic arm trains with; the plain arms go proportionally through everything."""
     probe: TrainSpec = TrainSpec(arm="probe", model=ModelSpec(layers=2), tokens=50_000)
     """The small transformer of the effect rung."""
