@@ -41,7 +41,7 @@ def documents(corpus: Corpus) -> dict[tuple[str, int], tuple[str, str]]:
 
 def kept_ids(tool: str, folder: Path, corpus: Corpus) -> set[str]:
     """The ids of the corpus's rows that a tool kept."""
-    if tool != "tillage":
+    if not tool.startswith("tillage"):
         return set(output_ids(folder))
     known = documents(corpus)
     table = DeltaTable(last_json(folder)["dataset"]["path"]).to_pyarrow_table(columns=["source", "line"])

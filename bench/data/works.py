@@ -115,6 +115,8 @@ WORKS: dict[str, Work] = {
             "the row that stays, and commits a dataset version.",
             sides=(
                 Side("tillage", tillage([{"minhash_dedup": {}}]), kept),
+                # What share of dropped rows has a like one depends on the size: here it is that of the peers.
+                Side("tillage on the slice", tillage([{"minhash_dedup": {}}]), kept, mb=sliced),
                 Side("datatrove", script(DATATROVE, "datatrove_minhash"), rows, DATATROVE, sliced),
                 Side("data-juicer", juicer(JUICER_MINHASH), rows, DATA_JUICER, sliced),
                 Side("text-dedup", script(TEXT_DEDUP, "text_dedup_minhash"), rows, TEXT_DEDUP, sliced),
