@@ -72,7 +72,9 @@ def body(records: Sequence[Record], size: str, device: str, command: str, raw: s
         out += [""] if ended else []
         out += [f"Used up its data: {r['arm']}, seed {r['seed']}, {r['fraction']}." for r in ended]
     failed = [
-        f"Failed: {r['suite']} {r['arm']}, seed {r['seed']}: {r['failed']}" for r in records if "failed" in r
+        f"Failed: {r['suite']} {r['arm']}, seed {r['seed']}, {r['fraction']}: {r['failed'].splitlines()[0]}  "
+        for r in records
+        if "failed" in r
     ]
     return "\n".join([*out, *([""] if failed else []), *failed])
 
@@ -85,7 +87,7 @@ def _resolved(records: Sequence[Record], suite: str) -> list[str]:
 def _table(suite: str, table: dict[str, Any]) -> list[str]:
     metric, base = METRIC[suite], BASE[suite]
     heads = ["arm", metric, f"against {base}"]
-    heads += ["target", "target against proportional"] if suite == "b2" else []
+    heads += ["against static", "target", "target against proportional"] if suite == "b2" else []
     heads += list(TARGETS) if suite == "b1" else []
     heads += ["seconds"]
     heads += [] if suite in ("b4", "control") else ["tokens to goal, of base's", "seconds to goal, of base's"]
@@ -95,7 +97,11 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
             continue
         cells = [arm, _seeds(row["final"]), _interval(row["final"], "against_")]
         if suite == "b2":
-            cells += [_seeds(row["target"]), _interval(row["target"], "against_")]
+            cells += [
+                _interval(row["static"], "against_"),
+                _seeds(row["target"]),
+                _interval(row["target"], "against_"),
+            ]
         if suite == "b1":
             cells += [_interval(row["skills"][name], "") for name in TARGETS]
         cells.append(f"{row['final']['seconds']:.1f}")

@@ -19,7 +19,7 @@ from bench.interaction.tasks import TARGETS, accuracy, questions, skill_store
 from tillage.train.evaluate import Target, bits_per_byte
 from tillage.train.policies import Fixed
 from tillage.train.stream import UsedUp
-from tillage.train.swarm import best_mixture, draw_mixtures, fit_log_linear
+from tillage.train.swarm import best_mixture, draw_mixtures, fit_mixtures
 from tillage.train.tokens import TokenStore
 
 
@@ -185,8 +185,8 @@ def static_mixture(base: Work, works: list[Work], records: list[dict[str, Any]])
     scale = base.scale()
     groups = load(Path(base.data), "domains").store.groups
     mixtures = np.asarray([[w.mixture[n] for n in groups.names] for w in works if w.mixture is not None])
-    losses = np.asarray([r["found"]["mean"] for r in records])
+    losses = np.asarray([[r["found"][name] for name in DOMAINS] for r in records])
     prior = np.full(len(groups), 1.0 / len(groups))
     most = scale.visits * np.asarray(groups.tokens) / scale.tokens
-    found = best_mixture(fit_log_linear(mixtures, losses), prior, np.minimum(most, 1.0))
+    found = best_mixture(fit_mixtures(mixtures, losses), prior, np.minimum(most, 1.0))
     return dict(zip(groups.names, found.tolist(), strict=True))

@@ -9,7 +9,7 @@ from bench.interaction.protocol import Record, level, names, pick, ratios, time_
 from bench.interaction.tasks import TARGETS
 
 METRIC = {"b1": "accuracy", "b2": "mean", "b3": "peps", "b4": "codegen", "control": "mean"}
-BASE = {"b1": "uniform", "b2": "static", "b3": "all", "b4": "full", "control": "proportional"}
+BASE = {"b1": "uniform", "b2": "uniform", "b3": "all", "b4": "full", "control": "proportional"}
 GOAL_ACCURACY = 0.9
 
 
@@ -23,6 +23,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
         }
         if suite == "b2":
             for arm, row in table.items():
+                row["static"] = level(records, suite, arm, metric, "static")
                 row["target"] = level(records, suite, arm, "peps", "proportional")
         if suite == "b1":
             for arm, row in table.items():

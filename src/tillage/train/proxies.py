@@ -8,7 +8,7 @@ from tillage.core.errors import UserError, nearest
 from tillage.train.evaluate import Target
 from tillage.train.policies import Fixed
 from tillage.train.spec import TrainSpec
-from tillage.train.swarm import best_mixture, draw_mixtures, fit_log_linear
+from tillage.train.swarm import best_mixture, draw_mixtures, fit_mixtures
 from tillage.train.tokens import TokenStore
 from tillage.train.trainer import train
 
@@ -49,5 +49,5 @@ def swarm_mixture(
         arm = spec.model_copy(update={"policy": Fixed(weights=weights), "arm": f"proxy {i}"})
         found.append(train(arm, store, {target.name: target}).bpb[target.name])
     bound = np.asarray([(most or {}).get(name, 1.0) for name in names])
-    best = best_mixture(fit_log_linear(mixtures, np.asarray(found)), prior, bound, seed=seed)
+    best = best_mixture(fit_mixtures(mixtures, np.asarray(found)), prior, bound, seed=seed)
     return Fixed(weights=dict(zip(names, np.round(best, 6).tolist(), strict=True)))
