@@ -46,7 +46,7 @@ def test_page_loads_nothing_and_draws_everything(tmp_path: Path) -> None:
 
     assert [url for url in seen.requests if not url.startswith(("file://", "data:"))] == []
     assert seen.console == []
-    assert seen.value["sections"] == 10
+    assert seen.value["sections"] == 11
     assert seen.value["charts"] >= 15
     assert seen.value["scripts"] == seen.value["images"] == seen.value["empty"] == seen.value["bad"] == 0
     assert seen.value["wide"] <= 0, "the page scrolls sideways"
