@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--policy", action="append", default=[], help="another arm: a policy's name, or JSON")
     parser.add_argument("--blocks", type=int, default=3, help="turns of each arm")
     parser.add_argument("--steps", type=int, default=8, help="steps in a turn")
+    parser.add_argument("--warm", type=int, default=16, help="steps of an arm before, so that all is compiled")
     parser.add_argument("--batch", type=int, help="samples in a step")
     parser.add_argument("--gradients", help="settings of gradient signals, as JSON")
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
@@ -143,7 +144,7 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
                 rows.append({"model": name, "arm": arm, "left_out": "no time"})
                 continue
             feed = _feed(spec, policy, store, device, dtype, model)
-            _block(run, feed, 3)
+            _block(run, feed, options.warm)
             feed.ledger.clear()
             feed.forwards.clear()
             mine: list[float] = []
