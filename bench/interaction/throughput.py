@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--policy", action="append", default=[], help="another arm: a policy's name, or JSON")
     parser.add_argument("--blocks", type=int, default=3, help="turns of each arm")
     parser.add_argument("--steps", type=int, default=8, help="steps in a turn")
-    parser.add_argument("--warm", type=int, default=16, help="steps of an arm before, so that all is compiled")
+    parser.add_argument("--warm", type=int, default=16, help="steps of an arm before, to compile all of it")
     parser.add_argument("--batch", type=int, help="samples in a step")
     parser.add_argument("--gradients", help="settings of gradient signals, as JSON")
     parser.add_argument("--optimizer", choices=["adamw", "muon"], default="adamw")
