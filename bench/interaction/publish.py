@@ -25,9 +25,9 @@ WHAT = {
     "b1": "Share of right answers over the three target skills at the full budget; tokens to 90 %.",
     "b2": (
         "Bits per byte: the mean over the seven clean domains, and on the target (PEPs). `ours` aims at text "
-        "of all clean domains, `ours_target` at the target's. `static`: the best mixture by a swarm of 24 proxies "
-        "and a fit by powers of the shares; `static_linear_fit`: by an earlier fit, which foretold nothing "
-        "(LOG.md)."
+        "of all clean domains, `ours_target` at the target's. `static`: the best mixture of a swarm of 24 "
+        "proxies by a fit of powers of the shares; `static_linear_fit`: by an earlier fit, which foretold "
+        "nothing (LOG.md)."
     ),
     "b3": "Bits per byte on held-out PEPs.",
     "b4": (
