@@ -10,7 +10,7 @@ from typing import Any
 from bench.interaction.protocol import Record
 from bench.interaction.sft import ARMS as SFT
 from bench.interaction.sizes import scale_of
-from bench.interaction.tables import BASE, METRIC, summary
+from bench.interaction.tables import BASE, METRIC, interval, summary
 from bench.interaction.tasks import TARGETS
 from bench.page import RESULTS, write_section
 
@@ -97,30 +97,21 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
     for arm, row in table.items():
         if not row["final"]:
             continue
-        cells = [arm, _seeds(row["final"]), _interval(row["final"], "against_")]
+        cells = [arm, _seeds(row["final"]), interval(row["final"], "against_")]
         if suite == "b2":
             cells += [
-                _interval(row["static"], "against_"),
+                interval(row["static"], "against_"),
                 _seeds(row["target"]),
-                _interval(row["target"], "against_"),
+                interval(row["target"], "against_"),
             ]
         if suite == "b1":
-            cells += [_interval(row["skills"][name], "") for name in TARGETS]
+            cells += [interval(row["skills"][name], "") for name in TARGETS]
         cells.append(f"{row['final']['seconds']:.1f}")
         if suite not in ("b4", "control"):
-            cells += [_interval(row.get(f"{cost}_ratio", {}), "") for cost in ("tokens", "seconds")]
+            cells += [interval(row.get(f"{cost}_ratio", {}), "") for cost in ("tokens", "seconds")]
         rows.append("| " + " | ".join(cells) + " |")
     return rows
 
 
 def _seeds(row: dict[str, Any]) -> str:
-    return f"{_interval(row, '')} ({', '.join(f'{v:.4g}' for v in row['values'])})" if row else ""
-
-
-def _interval(row: dict[str, Any], prefix: str) -> str:
-    if "reached" in row:
-        return f"reached by {row['reached']} seeds"
-    if f"{prefix}mean" not in row:
-        return ""
-    low, high = row[f"{prefix}low"], row[f"{prefix}high"]
-    return f"{row[f'{prefix}mean']:.4g}" + ("" if low is None else f" [{low:.4g}, {high:.4g}]")
+    return f"{interval(row, '')} ({', '.join(f'{v:.4g}' for v in row['values'])})" if row else ""

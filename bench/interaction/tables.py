@@ -89,11 +89,17 @@ def to_markdown(result: dict[str, Any]) -> str:
     return "\n".join(out)
 
 
-def _show(row: dict[str, Any], prefix: str) -> str:
+def interval(row: dict[str, Any], prefix: str) -> str:
+    """`mean [low, high]` of what `protocol` measured, in words where a goal was not reached by all seeds."""
     if "reached" in row:
         return f"reached by {row['reached']} seeds"
     if f"{prefix}mean" not in row:
         return ""
     low, high = row[f"{prefix}low"], row[f"{prefix}high"]
-    between = "" if low is None else f" [{low:.4g}, {high:.4g}]"
-    return f"{row[f'{prefix}mean']:.4g}{between} ({row[f'{prefix}seeds']})"
+    return f"{row[f'{prefix}mean']:.4g}" + ("" if low is None else f" [{low:.4g}, {high:.4g}]")
+
+
+def _show(row: dict[str, Any], prefix: str) -> str:
+    """The same with the number of seeds."""
+    seeds = row.get(f"{prefix}seeds")
+    return interval(row, prefix) + ("" if seeds is None else f" ({seeds})")
