@@ -182,6 +182,8 @@ def main() -> int:
     parser.add_argument("--runner", default="native")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.folder is not None:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="out-of-core-", dir=options.folder))
     try:
         found = measure(folder, int(options.gb * 1e9), int(options.limit_gb * 2**30), options.runner)
