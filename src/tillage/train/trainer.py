@@ -112,15 +112,16 @@ def train(
                 return run.net(ids, goals, spans)
 
         needs = as_chain(spec.policy).requires()
-        small = GPT(spec.reference.model, store.tokenizer.vocab, spec.seq_len).flops_per_token()
-        rate = small / model.flops_per_token()
-        rates: dict[str, float] = {"reference": rate, "scorer": rate}
-        scorer, measured = None, (model, losses_of(model, dtype, device), wrapped)
+        rates: dict[str, float] = {}
+        if needs.reference or needs.scorer:  # a model is built only to count its products
+            small = GPT(spec.reference.model, store.tokenizer.vocab, spec.seq_len).flops_per_token()
+            rates = dict.fromkeys(("reference", "scorer"), small / model.flops_per_token())
+        scorer, measuring = None, (model, losses_of(model, dtype, device), wrapped)
         if needs.scorer:
             scorer = Scorer(spec.reference, store.tokenizer.vocab, spec.seq_len, dtype, device, world)
-            measured = scorer.model, scorer.losses, scorer.losses
+            measuring = scorer.model, scorer.losses, scorer.losses
         gradients = gradient_probe(
-            spec.gradients, needs, *measured, targets, spec.seq_len,
+            spec.gradients, needs, *measuring, targets, spec.seq_len,
             rank=rank, world=world, device=device, spans=spans,
             sharded=spec.parallel == "fsdp" and world > 1 and scorer is None,
         )  # fmt: skip
@@ -149,7 +150,9 @@ def train(
         run = Run(spec, feed, model, history, dtype, device, world, measured, log, gradients, scorer)
         if reference is not None:
             feed.ledger["reference_training"] = reference.seconds
-            feed.forwards["reference_training"] = 3.0 * rate * spec.reference.tokens / spec.seq_len
+            feed.forwards["reference_training"] = (
+                3.0 * rates["reference"] * spec.reference.tokens / spec.seq_len
+            )
         if scores or choosing:
             feed.ledger["ahead_scoring"] = ahead + choosing
         checkpoints = (
