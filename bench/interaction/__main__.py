@@ -27,6 +27,7 @@ from bench.interaction.data import prepare
 from bench.interaction.overhead import overhead
 from bench.interaction.publish import publish
 from bench.interaction.sft import ARMS as SFT
+from bench.interaction.sft import SIZES as SFT_SIZES
 from bench.interaction.sft import prepare_sft, starting_model
 from bench.interaction.sizes import scale_of
 from bench.interaction.suites import Work, execute, execute_until, static_mixture, swarm_work
@@ -35,8 +36,8 @@ from bench.interaction.tables import summary, to_markdown
 from tillage.train.precision import pick_dtype
 from tillage.train.tokens import TokenStore
 
-PER_DOMAIN = {"tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000}
-VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096}
+PER_DOMAIN = {"tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000, "gpu-long": 20_000_000}
+VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096, "gpu-long": 4096}
 ALL = ("b1", "b2", "b3", "b4", "control", "overhead")
 REACHING = {
     "b1": None,
@@ -60,7 +61,7 @@ def main() -> None:
         data = Path(args.data or args.prepare or scratch)
         if args.prepare or not args.data:
             sizes = prepare(data, Path(args.corpora), PER_DOMAIN[size], VOCAB[size])
-            if (Path(args.corpora) / "gpteacher.jsonl.zst").exists():
+            if size in SFT_SIZES and (Path(args.corpora) / "gpteacher.jsonl.zst").exists():
                 text = TokenStore.open(data / "domains").tokenizer
                 sizes["sft"] = prepare_sft(data, Path(args.corpora), size, text, args.model)
             print(json.dumps(sizes), file=sys.stderr)
@@ -75,6 +76,8 @@ def main() -> None:
             model=args.model,
         )  # fmt: skip
         only = args.only.split(",")
+        if size == "gpu-long" and set(only) - {"b2", "b3", "control"}:
+            sys.exit("size gpu-long is of the suites b2, b3 and control: name them with --only")
         records = Records(Path(args.records) if args.records else None)
         until = began + args.limit if args.limit else float("inf")
         seeds = [int(s) for s in args.seeds.split(",")]
@@ -108,7 +111,7 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.interaction", description=__doc__)
-    parser.add_argument("--size", choices=("auto", "tiny", "cpu", "gpu"), default="auto")
+    parser.add_argument("--size", choices=("auto", *PER_DOMAIN), default="auto")
     parser.add_argument("--only", default=",".join(ALL), help="suites, separated by commas")
     parser.add_argument("--arms", default="", help="only these arms of each suite")
     parser.add_argument("--seeds", default="1,2,3")

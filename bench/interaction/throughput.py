@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench.interaction.step_profile import step_profile
 
 from bench import synthetic
 from tillage.core.events import EventLog
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--recompute", action="store_true")
     parser.add_argument("--document-mask", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="also say where a plain step's time goes")
     parser.add_argument("--seconds", type=float, default=480, help="no new arm is begun after this")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     parser.add_argument("--json", action="store_true", help="only JSON on standard output")
@@ -139,6 +141,8 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
             _row(name, "plain", run, [_block(run, plain, options.steps) for _ in range(options.blocks)], None)
         ]
         _tell(options, rows[-1])
+        if options.profile and device.type == "cuda":
+            rows[0]["profile"] = step_profile(lambda: _steps(run, plain, 1), lambda: wait_for(device))
         for arm, policy in arms.items():
             if time.monotonic() - began > options.seconds:
                 rows.append({"model": name, "arm": arm, "left_out": "no time"})
@@ -207,12 +211,16 @@ def _block(run: Run, feed: Feed, steps: int) -> float:
     run.model.train()
     wait_for(run.device)
     began = time.perf_counter()
+    _steps(run, feed, steps)
+    wait_for(run.device)
+    return (time.perf_counter() - began) / steps
+
+
+def _steps(run: Run, feed: Feed, steps: int) -> None:
     for _ in range(steps):
         run.gradients()
         run.optimizer.step(1.0)
         assert feed.trained is not None
-    wait_for(run.device)
-    return (time.perf_counter() - began) / steps
 
 
 def _row(name: str, arm: str, run: Run, seconds: list[float], ratios: list[float] | None) -> dict[str, Any]:
