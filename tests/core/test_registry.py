@@ -87,3 +87,39 @@ def test_two_classes_of_one_name_are_refused() -> None:
 )
 def test_names_in_yaml(name: str, snake: str) -> None:
     assert snake_case(name) == snake
+
+
+def test_shipped_modules_are_imported_when_one_of_their_names_is_asked_for(
+    things: Registry[Spec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use = f"import sys\nfrom tillage.core.spec import Spec\nHERE = sys.modules[{__name__!r}].HERE\n"
+    for name in ("barrow", "cart"):
+        text = f"{use}@HERE.register\nclass {name.title()}(Spec):\n    wheels: int = 1\n"
+        (tmp_path / f"shipped_{name}.py").write_text(text)
+        monkeypatch.delitem(sys.modules, f"shipped_{name}", raising=False)
+    things.ship({"shipped_barrow": ("barrow",), "shipped_cart": ("cart",)})
+    assert things.get("barrow").__module__ == "shipped_barrow"
+    assert "shipped_cart" not in sys.modules
+    with pytest.raises(UserError) as caught:
+        things.get("carts")
+    assert "cart" in str(caught.value.hint)
+    with pytest.raises(UserError, match="two things are called 'cart'"):
+        things.register(type("Cart", (Spec,), {}))
+    assert things.names() == ["barrow", "cart", "whole_seed"]
+
+
+def test_what_is_said_to_be_shipped_is_what_the_modules_register() -> None:
+    from tillage.data.formats import sources
+    from tillage.ops import operators
+
+    for registry in (operators, sources):
+        ours = {name: cls.__module__ for name, cls in registry if cls.__module__.startswith("tillage.")}
+        assert registry.shipped.items() <= ours.items()
+    known = {name for name, module in operators.shipped.items() if module.startswith("tillage.ops.")}
+    folder = Path(sys.modules["tillage.ops"].__path__[0])
+    made = {name for name, cls in operators if cls.__module__.startswith("tillage.ops.")}
+    assert made == known
+    with_operators = {
+        f"tillage.ops.{p.stem}" for p in folder.glob("*.py") if "\n@operator\n" in p.read_text()
+    }
+    assert with_operators == set(operators.shipped.values())

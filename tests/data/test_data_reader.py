@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tillage.core.errors import UserError
-from tillage.data import files, jsonl
+from tillage.data import files, jsonl, scan
 from tillage.data.reader import Inputs, plan, read_all, read_part
 from tillage.data.rows import row_id
 from tillage.data.sources import Csv, Jsonl, Parquet, Source, Text
@@ -230,8 +230,8 @@ def test_rows_do_not_depend_on_blocks_or_splits(
     whole = table(plan([source])).to_pylist()
     with monkeypatch.context() as patch:
         patch.setattr(jsonl, "BLOCK", block)
-        patch.setattr(files, "CHUNK", max(16, block))
-        patch.setattr(files, "SPLIT", 32)
+        patch.setattr(scan, "CHUNK", max(16, block))
+        patch.setattr(scan, "SPLIT", 32)
         inputs = plan([source])
         assert table(inputs).to_pylist() == whole
     slow = [row for batch in jsonl._slow(data, "a.jsonl", 1, source.columns(), inputs.schema)

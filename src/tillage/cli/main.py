@@ -120,6 +120,8 @@ def entry() -> None:
     argv = sys.argv[1:]
     if argv and argv[0] in VERBS:
         with uncollected(), suppress(ImportError):  # `main` meets it again, and names it
+            if argv[0] == "run":
+                import_module("tillage.cli.ahead").read_ahead(argv[1:])
             import_module(f"tillage.cli.verbs.{argv[0]}")
     code = main(argv)
     for stream in (sys.stdout, sys.stderr):

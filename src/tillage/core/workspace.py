@@ -27,6 +27,11 @@ class Workspace:
         return cls(Path(root or os.environ.get("TILLAGE_HOME") or ".tillage").absolute())
 
     @property
+    def inputs(self) -> Path:
+        """What is known of input files: size, time of change, digest, where they may be cut."""
+        return self.root / "inputs.json"
+
+    @property
     def runs(self) -> Path:
         return self.root / "runs"
 

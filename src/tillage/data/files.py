@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from tillage.core.errors import UserError
 from tillage.core.workspace import write_atomic
+from tillage.data import scan
 from tillage.data.remote import find, is_url, open_input, size
-
-CHUNK = 8 << 20
-SPLIT = 16 << 20
-"""Parts are read side by side: the last one alone keeps one core busy for as long as it takes."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,7 @@ class Inventory:
         """One `InputFile` for each (source, path, name, may be split at newlines), in the same order."""
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             looked = list(pool.map(lambda file: self._one(*file), files))
+        scan.forget()
         if self.cache is not None:
             fresh = {f.path: [f.size, f.mtime_ns, f.digest, f.cuts] for f in looked if not is_url(f.path)}
             write_atomic(self.cache, json.dumps({**self._known, **fresh}))
@@ -145,29 +143,18 @@ class Inventory:
         if known is not None and known[:2] == [*version] and (not split or known[3]):
             digest, cuts = str(known[2]), known[3] if split else ()
         else:
-            digest, cuts = _scan(path, split)
+            found = scan.begun(path, version) or _scan(path)
+            digest, cuts = found.digest, found.cuts if split else ()
         pairs = tuple((int(a), int(b)) for a, b in cuts)  # type: ignore[attr-defined]
         return InputFile(source, path, name, *version, digest, pairs)
 
 
-def _scan(path: str, split: bool) -> tuple[str, list[tuple[int, int]]]:
-    digest = hashlib.blake2b(digest_size=16)
-    cuts, offset, line = [(0, 1)], 0, 1
+def _scan(path: str) -> scan.Scan:
     try:
         with open_input(path) as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                if split:
-                    end = chunk.rfind(b"\n") + 1
-                    if end and offset + end - cuts[-1][0] >= SPLIT:
-                        cuts.append((offset + end, line + chunk.count(b"\n", 0, end)))
-                    line += chunk.count(b"\n")
-                offset += len(chunk)
+            return scan.scan(cast("scan.Fills", file))
     except OSError as error:
         raise UserError("cannot read an input file", where=path, got=error.strerror or error) from error
-    if len(cuts) > 1 and cuts[-1][0] >= offset:
-        cuts.pop()
-    return digest.hexdigest(), cuts if split else []
 
 
 def size_and_time(path: str) -> tuple[int, int]:

@@ -1,9 +1,9 @@
-"""All kinds of source, in one registry. Importing this module fills it."""
+"""All kinds of source, in one registry; those that bring libraries of their own are imported when named."""
 
 from __future__ import annotations
 
-import tillage.data.hugging_face  # pyright: ignore[reportUnusedImport]
-import tillage.data.warc  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from tillage.data.sources import Source, sources
 
 __all__ = ["Source", "sources"]
+
+sources.ship({"tillage.data.hugging_face": ["hugging_face"], "tillage.data.warc": ["warc"]})

@@ -52,7 +52,7 @@ def estimate(recipe: Recipe, workspace: Workspace) -> Estimate:
         UserError: as `run`, and for input of which no piece can be read.
     """
     workspace.check_writable()
-    inputs = plan(recipe.sources, workspace.root / "inputs.json")
+    inputs = plan(recipe.sources, workspace.inputs)
     run_id = f"{recipe.name}-{input_fingerprint(recipe, versions(list(inputs.files)))[:8]}"
     total, new = inputs.bytes, _new_bytes(recipe, inputs, workspace)
     with tempfile.TemporaryDirectory(prefix="estimate-", dir=workspace.root) as folder:

@@ -131,7 +131,7 @@ class _Run:
         self.runner: engine.Runner = runner
         self.documents, self.shard_bytes, self.fresh = documents, shard_bytes, fresh
         self.begun = time.monotonic()
-        cache = workspace.root / "inputs.json"
+        cache = workspace.inputs
         if documents is None:
             self.inputs = plan(recipe.sources, cache)
             self.versions = versions(list(self.inputs.files))

@@ -39,7 +39,7 @@ def take_sample(
         raise UserError(
             "a sample needs a size", got=documents, expected="a number of rows, or a share in (0, 1]"
         )
-    inputs = plan(sources, workspace.root / "inputs.json")
+    inputs = plan(sources, workspace.inputs)
     content = [(f.source, f.name, f.digest) for f in inputs.files]
     mark = fingerprint([s.canonical() for s in sources], content, documents, share, seed)
     folder = workspace.root / "samples" / mark
