@@ -17,8 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty, Queue, SimpleQueue
+from threading import Thread
 from typing import Any
 
 import torch
@@ -30,7 +34,7 @@ from bench.interaction.sft import ARMS as SFT
 from bench.interaction.sft import SIZES as SFT_SIZES
 from bench.interaction.sft import prepare_sft, starting_model
 from bench.interaction.sizes import scale_of
-from bench.interaction.suites import Work, execute, execute_until, static_mixture, swarm_work
+from bench.interaction.suites import Work, execute, static_mixture, swarm_work
 from bench.interaction.tables import summary, to_markdown
 
 from tillage.train.precision import pick_dtype
@@ -208,11 +212,39 @@ def _run(works: list[Work], jobs: int, until: float) -> Iterable[dict[str, Any]]
         return
     # One thread each means one core each: more threads than cores would wait for one another, spinning.
     os.environ.update(OMP_NUM_THREADS=str(works[0].threads if works else 1), OMP_WAIT_POLICY="passive")
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        # One at a time to each process, so that none is begun when the time is up.
-        for record in pool.imap_unordered(execute_until, [(w, until) for w in works]):
-            if record is not None:
-                yield record
+    waiting, made = Queue[Work](), SimpleQueue[dict[str, Any] | None]()
+    for work in works:
+        waiting.put(work)
+    threads = [Thread(target=_worker, args=(waiting, made, until), daemon=True) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for _ in works:
+        if (record := made.get()) is not None:
+            yield record
+
+
+def _worker(waiting: Queue[Work], made: SimpleQueue[dict[str, Any] | None], until: float) -> None:
+    """Run after run in a process of its own; a new one after a failure, as the GPU's context may be lost."""
+    pool: ProcessPoolExecutor | None = None
+    while True:
+        try:
+            work = waiting.get_nowait()
+        except Empty:
+            break
+        if time.monotonic() >= until:
+            made.put(None)
+            continue
+        pool = pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        try:
+            record = pool.submit(execute, work).result()
+        except BrokenProcessPool as error:
+            record = {**work.name(), "failed": str(error)}
+        if "failed" in record:
+            pool.shutdown()
+            pool = None
+        made.put(record)
+    if pool is not None:
+        pool.shutdown()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -47,6 +46,10 @@ class Work:
     model: str = ""
     """Of b4: see `sft`."""
 
+    def name(self) -> dict[str, Any]:
+        """What its record is found by."""
+        return {"suite": self.suite, "arm": self.arm, "seed": self.seed, "fraction": self.fraction}
+
     def scale(self) -> Scale:
         """Its budgets and shapes."""
         found = scale_of(self.suite, self.size)
@@ -66,7 +69,7 @@ def execute(work: Work) -> dict[str, Any]:
     """
     machine = Machine(work.device, work.dtype, work.threads)
     cache = Path(work.cache)
-    name = {"suite": work.suite, "arm": work.arm, "seed": work.seed, "fraction": work.fraction}
+    name = work.name()
     try:
         outcome = _made(work, machine, cache)
     except UsedUp as error:
@@ -81,12 +84,6 @@ def _made(work: Work, machine: Machine, cache: Path) -> Any:
     if work.suite == "b4":
         return sft.run(work)
     return _skills(work, machine, cache) if work.suite == "b1" else _text(work, machine, cache)
-
-
-def execute_until(task: tuple[Work, float]) -> dict[str, Any] | None:
-    """`execute`, unless the clock (`time.monotonic`, the same in all processes) is past the second number."""
-    work, until = task
-    return execute(work) if time.monotonic() < until else None
 
 
 def _steps(scale: Scale, work: Work) -> int:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tillage.core.errors import UserError, WorkFailed
-from tillage.train.losses import sample_losses
+from tillage.train.losses import fused, sample_losses
 from tillage.train.policy import Array
 from tillage.train.signals.gradients import GradientSpec, Losses, Measured, TargetBatches, host
 
@@ -62,6 +62,8 @@ class GhostProbe:
                 "the model has no trainable linear layers", got=type(model).__name__,
                 hint="gradients: {kind: difference} needs none",
             )  # fmt: skip
+        measured = {id(layer.weight) for layer in self.layers.values()}
+        self._others = [p for p in model.parameters() if p.requires_grad and id(p) not in measured]
         self.losses, self.batches, self.spec, self.world = losses, batches, spec, world
         self.dots, self.sketch = dots, sketch
         self._direction: dict[str, tuple[Tensor, ...]] = {}
@@ -143,14 +145,15 @@ class GhostProbe:
     ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
         """Losses of tokens, and of each layer the inputs `[b, t, in]` and gradients of outputs `[b, t, out]`
         of each sample's mean loss."""
-        with torch.enable_grad(), self._recorded() as (inputs, outputs):
-            losses = self.losses(ids, goals, spans)
-        missing = [name for name in self.layers if name not in outputs]
-        if missing:
-            raise WorkFailed("a linear layer took no part in the forward pass", got=missing[0])
-        gradients = torch.autograd.grad(
-            sample_losses(losses, goals).sum(), [outputs[name] for name in self.layers]
-        )
+        with self._only_layers():
+            with torch.enable_grad(), self._recorded() as (inputs, outputs):
+                losses = self.losses(ids, goals, spans)
+            missing = [name for name in self.layers if name not in outputs]
+            if missing:
+                raise WorkFailed("a linear layer took no part in the forward pass", got=missing[0])
+            gradients = torch.autograd.grad(
+                sample_losses(losses, goals).sum(), [outputs[name] for name in self.layers]
+            )
         pairs = {
             name: (_rows(inputs[name], len(ids)), _rows(gradient, len(ids)))
             for name, gradient in zip(self.layers, gradients, strict=True)
@@ -178,6 +181,18 @@ class GhostProbe:
         finally:
             for hook in hooks:
                 hook.remove()
+
+    @contextmanager
+    def _only_layers(self) -> Generator[None]:
+        """Nobody asks for the gradients of the other weights; that of the output matrix would cost as much as
+        the logits."""
+        for p in self._others:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in self._others:
+                p.requires_grad_(True)
 
     def _project(self, name: str, a: Tensor, b: Tensor | None) -> Tensor:
         """Random projection `[b, k, k]` of gradients, from inputs and output gradients, or (`b` None)
@@ -216,8 +231,13 @@ def _largest(v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 def _product(direction: tuple[Tensor, ...], a: Tensor, b: Tensor) -> Tensor:
     """`<G, V>` of each sample, `float32[b]`; V is whole, or left and right factors."""
+    dots = fused(_dots, a)
     if len(direction) == 1:
-        through = a @ direction[0].T.to(a.dtype)
-        return (through.float() * b.float()).sum((1, 2))
+        return dots(a @ direction[0].T.to(a.dtype), b)
     left, right = direction
-    return ((a @ right.to(a.dtype)).float() * (b @ left.to(b.dtype)).float()).sum((1, 2))
+    return dots(a @ right.to(a.dtype), b @ left.to(b.dtype))
+
+
+def _dots(a: Tensor, b: Tensor) -> Tensor:
+    """Of each sample, summed in float32."""
+    return (a.float() * b.float()).sum((1, 2))
