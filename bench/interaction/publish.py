@@ -37,6 +37,10 @@ WHAT = {
     "control": "Bits per byte on held-out books; no arm can gain.",
 }
 
+TITLE_OF_SIZE = {
+    "tiny": "to try it", "cpu": "CPU size", "gpu": "GPU size", "gpu-long": "GPU size, samples come repeatedly",
+}  # fmt: skip
+
 HEAD = """Each run has its learning rate decayed to zero at its own budget. Seconds are those of training with
 all that the policy needs (references, scores, probes), measured while other runs of the benchmark shared the
 device. Intervals are of 95 % over seeds, differences and ratios paired by seed, values in brackets by seed.
@@ -49,7 +53,7 @@ def publish(files: Sequence[Path], size: str, device: str, command: str) -> None
     RESULTS.mkdir(parents=True, exist_ok=True)
     raw = RESULTS / f"interaction-{size}.jsonl"
     raw.write_text("".join(json.dumps(r) + "\n" for r in records))
-    title = f"Data policies in training, {size.upper()} size"
+    title = f"Data policies in training, {TITLE_OF_SIZE[size]}"
     write_section(f"interaction-{size}", title, body(records, size, device, command, raw.name))
 
 

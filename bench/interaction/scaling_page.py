@@ -54,7 +54,7 @@ def speed_table(rows: list[Found]) -> list[str]:
     alone = {
         (r["model"], r["arm"]): r["tokens_per_second"] for r in rows if r.get("world") == 1 and "arm" in r
     }
-    for row in rows:
+    for row in sorted(rows, key=lambda r: (r["model"], r.get("world", 0), r.get("kind", ""))):
         if "arm" not in row:
             lines.append(f"| {row['model']} | | {row['world']} | failed | | | | |")
             continue
@@ -107,8 +107,8 @@ def section(found: Found) -> str:
     if "speed" in found:
         how = (
             "**Speed**, torch.compile, bf16, 65,536 tokens a step and process: the step grows with the "
-            "processes. Overheads are of a block of steps against the plain blocks around it. One process: "
-            "`python -m bench.interaction.throughput` on the same machine, the other GPU at other work."
+            "processes. Overheads are of a block of steps against the plain blocks around it. One process: both "
+            "models at once, each on its own GPU."
         )
         lines += [
             "",

@@ -15,9 +15,7 @@ from bench.page import write_section
 ABOUT = """`python -m bench.interaction.throughput`: one model, arms in turns, each block of steps between two
 of the plain loop; overhead is the median over blocks, with each of them. `budget` is the share of the run's
 forward passes that a policy may use, `scorer` scores by a small model trained beside the run. Share of
-989 TFLOP/s. References are untrained models, as only the time counts. The H100's arm with a budget compiled
-for its candidates in its first block (arms are warmed for longer since), and its budget came to 12 % in the
-second."""
+989 TFLOP/s. References are untrained models, as only the time counts."""
 
 
 def table(name: str, found: dict[str, Any]) -> list[str]:
@@ -36,7 +34,18 @@ def table(name: str, found: dict[str, Any]) -> list[str]:
         cost = "" if each is None else f"{row['overhead']:.1%} ({', '.join(f'{e:.1%}' for e in each)})"
         speed = f"{row['tokens_per_second']:,.0f}"
         lines.append(f"| {row['model']} | {row['arm']} | {speed} | {mfu} | {cost} |")
+    for row in (r for r in found["results"] if "profile" in r):
+        lines += ["", *profile(row)]
     return lines
+
+
+def profile(row: dict[str, Any]) -> list[str]:
+    """Where a plain step's time goes."""
+    known = row["profile"]
+    wall = known["ms_per_step"]
+    parts = sorted({**known["kinds"], "no kernel": known["idle"]}.items(), key=lambda part: -part[1])
+    told = ", ".join(f"{kind} {spent / wall:.1%}" for kind, spent in parts)
+    return [f"A plain step at {row['model']}, profiled, takes {wall:.0f} ms: {told}."]
 
 
 def main() -> None:
