@@ -1,8 +1,8 @@
 """Keeps a command's start short: imports that libraries try only to see whether they would succeed.
 
-numba imports scipy's BLAS as soon as the first kernel is loaded, pyarrow imports pandas as soon as the first
-array is made. Neither is used here, and where other packages have brought them along they take a quarter of a
-second. Both libraries go on without, ask once, and import them later where somebody really needs them.
+numba imports scipy's BLAS and cffi as soon as the first kernel is loaded, pyarrow imports pandas as soon as
+the first array is made. None is used here, and where other packages have brought them along they take a
+quarter of a second. Both libraries go on without, and import pandas later where somebody really needs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-_ASKED = ("scipy.linalg", "pandas")
+_ASKED = ("scipy.linalg", "cffi", "pandas")
 
 
 class _Absent(MetaPathFinder):
@@ -34,7 +34,7 @@ class _Absent(MetaPathFinder):
 
 
 def spare_imports() -> None:
-    """Let numba and pyarrow, where they are loaded, ask for scipy and pandas now, and deny them.
+    """Let numba and pyarrow, where they are loaded, ask for such modules now, and deny them.
 
     To be called once whatever a user brings has been loaded: a module that is there by then is left alone,
     since its objects may come along.
@@ -42,10 +42,15 @@ def spare_imports() -> None:
     absent = _Absent(*(name for name in _ASKED if name not in sys.modules))
     sys.meta_path.insert(0, absent)
     try:
-        if "numba" in sys.modules:
-            import_module("numba.np.arraymath")
-        if "pyarrow" in sys.modules:
-            import_module("pyarrow").array([None])
+        with uncollected():
+            if "numba" in sys.modules:
+                import_module("numba.np.arraymath")
+                target = import_module("numba.core.registry").cpu_target
+                # What the first kernel would load of numba's own.
+                target.typing_context.refresh()
+                target.target_context.refresh()
+            if "pyarrow" in sys.modules:
+                import_module("pyarrow").array([None])
     finally:
         sys.meta_path.remove(absent)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int
@@ -11,6 +15,8 @@ from tillage.kernels.arrow import Int
 U = np.uint64
 LOW, HIGH = U(0x0101010101010101), U(0x8080808080808080)
 """Each byte's lowest and highest bit: `(x - LOW) & ~x & HIGH` is not 0 where a byte of `x` is 0."""
+FIRST = np.array([(1 << 8 * k) - 1 for k in range(9)], np.uint64)
+"""The first k of eight bytes."""
 _NEWLINES = U(0x0A0A0A0A0A0A0A0A)
 
 
@@ -28,6 +34,38 @@ def eight(data: NDArray[np.uint8], i: np.uint64) -> np.uint64:
         | U(data[i + U(6)]) << U(48)
         | U(data[i + U(7)]) << U(56)
     )
+
+
+def _cttz(context: Any, bits: Any) -> Any:
+    def code(_: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), code
+
+
+_trailing_zeros: Any = intrinsic(_cttz)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def lowest(bits: np.uint64) -> np.uint64:
+    """The number of the lowest bit that is set, of `bits` that are not 0."""
+    return U(_trailing_zeros(bits))
+
+
+def _ctpop(context: Any, bits: Any) -> Any:
+    def code(_: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.uint64(types.uint64), code
+
+
+_ones: Any = intrinsic(_ctpop)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def ones(bits: np.uint64) -> np.int64:
+    """How many bits are set."""
+    return np.int64(_ones(bits))
 
 
 @njit(nogil=True, cache=True)

@@ -27,6 +27,7 @@ from tillage.kernels.text_stats import as_columns
 from tillage.kernels.unicode import SPACE, class_of, class_table, decode, width
 from tillage.kernels.words import capacity, raw_words
 
+_1 = U(1)
 TOP = (2, 3, 4)
 DUPLICATE = (5, 6, 7, 8, 9, 10)
 
@@ -60,11 +61,13 @@ Slots: TypeAlias = tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int32
 
 
 @njit(nogil=True, cache=True)
-def _slot(key: np.uint64, mask: Int, keys: NDArray[np.uint64], stamps: NDArray[np.int32], stamp: Int) -> Int:
+def _slot(
+    key: np.uint64, mask: np.uint64, keys: NDArray[np.uint64], stamps: NDArray[np.int32], stamp: Int
+) -> np.uint64:
     """The slot that holds `key` in this generation, or the free one where it belongs."""
-    at = np.int64(key & U(mask))
+    at = key & mask
     while stamps[at] == stamp and keys[at] != key:
-        at = (at + 1) & mask
+        at = (at + _1) & mask
     return at
 
 
@@ -92,13 +95,13 @@ def _trimmed(data: NDArray[np.uint8], start: Int, stop: Int, table: NDArray[np.u
 @njit(nogil=True, cache=True)
 def _characters(data: NDArray[np.uint8], start: Int, stop: Int) -> Int:
     count = 0
-    for i in range(start, stop):
+    for i in range(U(start), U(stop)):  # unsigned: many bytes at a time
         count += data[i] & 0xC0 != 0x80
     return count
 
 
 @njit(nogil=True, cache=True)
-def _seen(key: np.uint64, mask: Int, slots: Slots, stamp: Int) -> bool:
+def _seen(key: np.uint64, mask: np.uint64, slots: Slots, stamp: Int) -> bool:
     """Whether the key was put into the table before; puts it there."""
     keys, stamps, _ = slots
     at = _slot(key, mask, keys, stamps, stamp)
@@ -122,12 +125,12 @@ def _pieces(
 ) -> None:
     """Lines and paragraphs: the shares of those that repeat, and of their characters."""
     newlines = 0
-    for i in range(start, stop):
+    for i in range(U(start), U(stop)):
         newlines += data[i] == 10
-    mask = 16
-    while mask < 4 * (newlines + 2) and mask < len(slots[0]):
-        mask *= 2
-    mask -= 1
+    size = 16
+    while size < 4 * (newlines + 2) and size < len(slots[0]):
+        size *= 2
+    mask = U(size - 1)
     lines = repeated_lines = line_chars = text_chars = 0
     paragraphs = repeated_paragraphs = paragraph_chars = 0
     opened, last = _trimmed(data, start, stop, table)  # first byte of the present paragraph; end of all
@@ -187,29 +190,30 @@ def _ngrams(
     that is so, and most of a text is looked at for n = 2 only.
     """
     keys, stamps, counts = slots
-    held = words - 1
+    held = U(words - 1) if words > 1 else U(0)
     for i in range(held):
         grams[i] = hashes[i]
         places[i] = i
     for n in range(2, 11):
         if words < n:
             break
+        ahead = U(n - 1)
         if n > 2:
-            fewer = 0
-            for k in range(held - 1):
-                if places[k + 1] == places[k] + 1:
-                    places[fewer] = places[k]
-                    fewer += 1
+            fewer = U(0)
+            for k in range(_1, max(held, _1)):
+                if places[k] == places[k - _1] + 1:
+                    places[fewer] = places[k - _1]
+                    fewer += _1
             held = fewer
-        mask = 16
-        while mask < 2 * held:
-            mask *= 2
-        mask -= 1
+        size = U(16)
+        while size < U(4) * held and size < U(len(keys)):
+            size *= U(2)
+        mask = size - _1
         stamp += 1
         most = 1
         for k in range(held):
-            i = places[k]
-            gram = U(grams[i] * PRIME + hashes[i + n - 1])
+            i = U(places[k])
+            gram = grams[i] * PRIME + hashes[i + ahead]
             grams[i] = gram
             key = mix(gram)
             at = _slot(key, mask, keys, stamps, stamp)
@@ -225,17 +229,17 @@ def _ngrams(
         if n <= 4:
             first = 0
             if most > 1:
-                k = 0
-                while counts[where[k]] < most:
-                    k += 1
-                first = places[k]
+                k = U(0)
+                while counts[U(where[k])] < most:
+                    k += _1
+                first = np.int64(places[k])
             # Of several as frequent, the first; the spaces inside it count.
             found = min((sums[first + n] - sums[first] + n - 1) * most, chars)
         elif most > 1:
             free = 0
             for k in range(held):
-                i = places[k]
-                at = where[k]
+                i = np.int64(places[k])
+                at = U(where[k])
                 # A negative count marks what the walk has come by.
                 if i >= free and counts[at] != 1:
                     if counts[at] < 0:
@@ -244,11 +248,11 @@ def _ngrams(
                     else:
                         counts[at] = -counts[at]
         out[n - 2] = found / chars
-        recurring = 0
+        recurring = U(0)
         for k in range(held):
-            if counts[where[k]] != 1:
+            if counts[U(where[k])] != 1:
                 places[recurring] = places[k]
-                recurring += 1
+                recurring += _1
         held = recurring
     return stamp
 

@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, buffers
+from tillage.kernels.eight import FIRST, HIGH, U, eight, lowest, ones
 from tillage.kernels.unicode import (
     DIGIT,
     LETTER,
@@ -73,8 +74,8 @@ _SHORT = 30  # characters of a short line in FineWeb (Penedo et al. 2024, arXiv 
 
 
 def _packed(*words: str) -> tuple[int, ...]:
-    """Words of at most four ASCII characters, each as one integer."""
-    return tuple(int.from_bytes(word.encode(), "big") for word in words)
+    """Words of at most four ASCII characters, each as one integer, the first character lowest."""
+    return tuple(int.from_bytes(word.encode(), "little") for word in words)
 
 
 # The stop words of Gopher; titles, whose full stop ends no sentence.
@@ -82,27 +83,23 @@ _S0, _S1, _S2, _S3, _S4, _S5, _S6, _S7 = _packed("the", "be", "to", "of", "and",
 _T0, _T1, _T2, _T3, _T4, _T5 = _packed("Mr", "Mrs", "Ms", "Dr", "St", "Prof")
 _LOREM = np.frombuffer(b"lorem ipsum", np.uint8)
 _ENDS = sentence_ends()
+_CASE, _TO_A, _BEYOND_Z = U(0x2020202020202020), U(0x1F1F1F1F1F1F1F1F), U(0x0505050505050505)
+"""The bit that tells small letters; added to seven bits, carries into the eighth from "a" on, from "{" on."""
 
 
 @njit(nogil=True, cache=True)
 def _stop_bit(packed: Int) -> int:
-    if packed == _S0:
-        return 1
-    if packed == _S1:
-        return 2
-    if packed == _S2:
-        return 4
-    if packed == _S3:
-        return 8
-    if packed == _S4:
-        return 16
-    if packed == _S5:
-        return 32
-    if packed == _S6:
-        return 64
-    if packed == _S7:
-        return 128
-    return 0
+    # Without branches, which nobody foresees where every third word is one of these.
+    return (
+        (packed == _S0)
+        | (packed == _S1) << 1
+        | (packed == _S2) << 2
+        | (packed == _S3) << 3
+        | (packed == _S4) << 4
+        | (packed == _S5) << 5
+        | (packed == _S6) << 6
+        | (packed == _S7) << 7
+    )
 
 
 @njit(nogil=True, cache=True)
@@ -207,22 +204,39 @@ def _measure(
     tail = 0  # the last character
     last_dots = 0  # dots in a row up to it
 
+    held = U(len(data))
     i = start
     while i <= stop:
         # Runs of ASCII letters, three quarters of most text, are taken in one step.
         end = i
-        while end < stop and 0x61 <= data[end] | 0x20 <= 0x7A:
-            uppers += data[end] < 0x61
-            end += 1
+        head = U(0)  # the first eight bytes
+        while end < stop:
+            if U(end) + U(8) > held:
+                if not 0x61 <= data[U(end)] | 0x20 <= 0x7A:
+                    break
+                uppers += data[U(end)] < 0x61
+                head |= U(data[U(end)]) << U(8 * (end - i)) if end - i < 8 else U(0)
+                end += 1
+                continue
+            word = eight(data, U(end))
+            small = (word | _CASE) & ~HIGH
+            others = (~((small + _TO_A) & ~(small + _BEYOND_Z)) | word) & HIGH
+            count = np.int64(lowest(others) >> U(3)) if others else 8
+            count = min(count, stop - end)
+            if end == i:
+                head = word & FIRST[count]
+            uppers += ones(~word & _CASE & FIRST[count])
+            end += count
+            if count < 8:
+                break
         if end > i:
             size = end - i
             chars += size
             letters += size
             run += size
             if word_chars + size <= 4:
-                for k in range(i, end):
-                    packed = packed << 8 | np.int64(data[k])
-            if not has_lorem and size >= 5:
+                packed |= np.int64(head) << 8 * word_chars
+            if not has_lorem and size >= 5 and data[U(end - 5)] | 0x20 == 0x6C:
                 has_lorem = _starts_with_folded(data, end - 5, stop, lorem)
             if in_word and word_chars == 0:
                 words += 1
@@ -237,15 +251,39 @@ def _measure(
             in_line = 1
             line_length += size
             line_end = line_length
-            last = tail = np.int64(data[end - 1])
+            last = tail = np.int64(data[U(end - 1)])
             i = end
+        if i < stop and data[U(i)] == 0x20:
+            # What stands between most words; all that a space does below, without asking what else it may be.
+            chars += 1
+            spaces += 1
+            run = dots = 0
+            if in_word:
+                words += 1
+                proper_words += word_proper
+                if word_chars > 0 and word_proper:
+                    spaced_words += 1
+                    spaced_chars += word_chars
+                    if word_chars <= 4:
+                        stops |= _stop_bit(packed)
+                alpha_words += word_alpha
+                in_word = word_alpha = word_proper = False
+                word_chars = packed = 0
+            if ended > 0:
+                sentences += content
+                ended = 0
+                content = False
+            line_length += in_line
+            tail = 0x20
+            i += 1
+            continue
         # A newline after the end closes the last word, line and sentence.
         c = 10
         step = 1
         if i < stop:
-            c = np.int64(data[i])
+            c = np.int64(data[U(i)])
             if c >= 0x80:
-                step = width(data[i])
+                step = width(data[U(i)])
                 c = decode(data, i)
             chars += 1
         bits = class_of(c, table)
@@ -367,7 +405,7 @@ def _measure(
                     word_alpha = word_proper = False
                 in_word = True
                 if word_chars < 4:
-                    packed = packed << 8 | (c if c < 0x80 else 0xFF)
+                    packed |= (c if 0 < c < 0x80 else 0xFF) << 8 * word_chars
                 word_chars += 1
                 if bits & LETTER:
                     word_alpha = True

@@ -12,11 +12,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int
-from tillage.kernels.hashing import PRIME, U, mix
+from tillage.kernels.eight import FIRST, HIGH, eight, lowest
+from tillage.kernels.hashing import PRIME, SEED_B, U, hash_bytes, mix
 from tillage.kernels.unicode import DIGIT, LETTER, MARK, PUNCT, SOLO, SPACE, class_of, decode, width
 
 _WORD = LETTER | DIGIT | MARK
-_S32 = U(32)
+_8, _S32 = U(8), U(32)
+_LONG, _STEP = U(16), U(64)
+_TO_VISIBLE = U(0x5F5F5F5F5F5F5F5F)
+"""Added to seven bits of a byte, carries into the eighth from 0x21 on."""
+_GATHER = U(0x0102040810204080)
+"""Multiplied with the lowest bit of each byte, brings these bits together in the highest byte."""
 
 
 @njit(nogil=True, cache=True)
@@ -27,6 +33,38 @@ def capacity(offsets: NDArray[np.int64], valid: NDArray[np.uint8]) -> Int:
         if valid[i]:
             most = max(most, offsets[i + 1] - offsets[i])
     return most // 2 + 2
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _breaks(data: NDArray[np.uint8], i: np.uint64) -> np.uint64:
+    """A bit for each of 64 bytes from `i` on: whether it is a space, a control or not ASCII."""
+    bits = U(0)
+    for k in range(8):
+        word = eight(data, i + U(8 * k))
+        found = (word | ~((word & ~HIGH) + _TO_VISIBLE)) & HIGH
+        bits |= (((found >> U(7)) * _GATHER) >> U(56)) << U(8 * k)
+    return bits
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _short_hash(data: NDArray[np.uint8], begin: np.uint64, size: np.uint64) -> np.uint64:
+    """The hash of a word of at most 16 bytes; there are 16 bytes from `begin` on."""
+    head = eight(data, begin) & FIRST[min(size, _8)]
+    tail = eight(data, begin + _8) & FIRST[max(size, _8) - _8]
+    return mix(head * PRIME + (tail ^ (size << U(56))) * SEED_B)
+
+
+@njit(nogil=True, cache=True)
+def _word_hash(data: NDArray[np.uint8], begin: np.uint64, end: np.uint64) -> np.uint64:
+    size = end - begin
+    if size > _LONG:
+        return U(hash_bytes(data, np.int64(begin), np.int64(end), U(0)))
+    if begin + _LONG <= U(len(data)):
+        return U(_short_hash(data, begin, size))
+    last = np.zeros(16, np.uint8)
+    for k in range(size):
+        last[k] = data[begin + k]
+    return U(_short_hash(last, U(0), size))
 
 
 @njit(nogil=True, cache=True)
@@ -40,35 +78,67 @@ def raw_words(
 ) -> Int:
     """Fill in the hash and the characters of each raw word; returns how many there are."""
     count = 0
-    h = U(0)
-    length = 0
-    solo = False
-    i = start
-    while i < stop:
-        c = np.int64(data[i])
-        step = 1
-        if c >= 0x80:
-            step = width(data[i])
-            c = decode(data, i)
-        bits = class_of(c, table)
-        joins = not bits & SPACE
-        if length > 0 and (not joins or bits & SOLO or (solo and not bits & (MARK | PUNCT))):
-            hashes[count] = mix(h)
-            lengths[count] = length
-            count += 1
-            length = 0
-            h = U(0)
-            solo = False
-        if joins:
-            h = (h ^ U(c)) * PRIME
-            h ^= h >> _S32
+    end, size = U(stop), U(len(data))
+    i = begin = U(start)  # what stands from `begin` to `i` belongs to a word and is ASCII
+    while i < end:
+        # Most words are ASCII between spaces: 64 bytes are looked at in one step.
+        plain = i + _STEP + _LONG <= size
+        if plain:
+            breaks = _breaks(data, i)
+            base = i
+            i += _STEP
+            while breaks:
+                at = base + lowest(breaks)
+                if at >= end:
+                    break
+                b = data[at]
+                if b != 0x20 and not 9 <= b <= 13 and not 0x1C <= b <= 0x1F:
+                    plain = False
+                    i = at
+                    break
+                if at > begin:
+                    if at - begin <= _LONG:
+                        hashes[count] = _short_hash(data, begin, at - begin)
+                    else:
+                        hashes[count] = hash_bytes(data, np.int64(begin), np.int64(at), U(0))
+                    lengths[count] = at - begin
+                    count += 1
+                begin = at + U(1)
+                breaks &= breaks - U(1)
+        if plain:
+            continue
+        # Anything else, up to the next white space.
+        length = np.int64(i - begin)
+        solo = False
+        while i < end:
+            c = np.int64(data[i])
+            step = U(1)
+            if c >= 0x80:
+                step = U(width(data[i]))
+                c = decode(data, np.int64(i))
+            bits = class_of(c, table)
+            joins = not bits & SPACE
+            if length > 0 and (not joins or bits & SOLO or (solo and not bits & (MARK | PUNCT))):
+                hashes[count] = _word_hash(data, begin, i)
+                lengths[count] = length
+                count += 1
+                length = 0
+                begin = i
+                solo = False
+            i += step
+            if not joins:
+                begin = i
+                break
             length += 1
             if bits & SOLO:
                 solo = True
-        i += step
-    if length > 0:
-        hashes[count] = mix(h)
-        lengths[count] = length
+        if i >= end and length > 0:
+            hashes[count] = _word_hash(data, begin, end)
+            lengths[count] = length
+            return count + 1
+    if begin < end:
+        hashes[count] = _word_hash(data, begin, end)
+        lengths[count] = end - begin
         count += 1
     return count
 
