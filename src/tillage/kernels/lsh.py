@@ -4,8 +4,8 @@ A *sketch* is a row of a matrix of unsigned integers. In one pass rows that shar
 the sketch, are candidates; two candidates that are alike are joined. A pair is joined by what its two
 sketches say and by nothing else, so the clusters depend neither on the order of the rows nor on the order of
 the passes, and rows that come later only add to them. A pass holds 24 bytes a row: its key (8), its place in
-the order of keys (8) and its parent in the forest of clusters (8). Up to a few million rows the next pass is
-made ready meanwhile.
+the order of keys (8) and its parent in the forest of clusters (8). Up to a few million rows the next passes
+are made ready meanwhile, and only keys that others may share are sorted.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ bytes by their cosine, in millionths."""
 
 _BLOCK = 1 << 16
 _FEW = 1 << 22
-"""Up to so many rows two passes are held at once."""
+"""Up to so many rows some passes are held at once."""
+_AHEAD = 2
 _ONE = U(1)
 _MILLION = 1_000_000.0
 
@@ -97,6 +98,24 @@ def _alike(sketches: Sketches, i: Int, j: Int, least: Int, how: Int) -> bool:
         for k in range(sketches.shape[1]):
             same += sketches[i, k] == sketches[j, k]
     return bool(same >= least)
+
+
+@njit(nogil=True, cache=True)
+def _shared(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The places, ascending, of all keys that occur twice, and of a few others: most need no sorting."""
+    size = 64
+    while size < 8 * len(keys):
+        size *= 2
+    mask = U(size - 1)
+    seen = np.zeros(size, np.uint8)
+    for key in keys:
+        seen[key & mask] = min(seen[key & mask] + 1, 2)
+    out = np.empty(len(keys), np.int64)
+    count = U(0)
+    for i in range(U(len(keys))):
+        out[count] = i
+        count += U(seen[keys[i] & mask] == 2)
+    return out[: np.int64(count)].copy()
 
 
 @njit(nogil=True, cache=True)
@@ -256,6 +275,9 @@ def join(
 
     def prepare(keys_of: Keys) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
         keys, chosen = _candidates(keys_of, rows, fresh, forget)
+        if rows <= _FEW:
+            some = _shared(keys)
+            keys, chosen = keys[some], chosen[some] if len(chosen) else some
         return keys, chosen, np.argsort(keys)
 
     for number, (keys, chosen, order) in enumerate(_ahead(prepare, (whole, *passes), rows <= _FEW)):
@@ -267,16 +289,18 @@ def join(
 
 
 def _ahead(prepare: Callable[[Keys], T], passes: Sequence[Keys], ahead: bool) -> Iterator[T]:
-    """What `prepare` makes of each pass; if `ahead`, of the next one while the present one is worked on."""
+    """What `prepare` makes of each pass; if `ahead`, of the next ones while the present one is worked on."""
     if not ahead:
         yield from map(prepare, passes)
         return
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(prepare, passes[0])
-        for keys_of in passes[1:]:
-            present, coming = coming.result(), pool.submit(prepare, keys_of)
+    with ThreadPoolExecutor(_AHEAD) as pool:
+        coming = [pool.submit(prepare, keys_of) for keys_of in passes[:_AHEAD]]
+        for keys_of in passes[_AHEAD:]:
+            present = coming.pop(0).result()
+            coming.append(pool.submit(prepare, keys_of))
             yield present
-        yield coming.result()
+        for present in coming:
+            yield present.result()
 
 
 def _candidates(
