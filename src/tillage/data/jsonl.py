@@ -127,11 +127,14 @@ def blocks(chunks: Iterator[bytes | Fault], max_bytes: int) -> Iterator[bytes | 
         if size < BLOCK:
             continue
         end = chunk.rfind(b"\n") + 1
-        whole = b"".join(held)
-        end = len(whole) - len(chunk) + end if end else whole.rfind(b"\n") + 1
+        if not end:  # a long line: what came before it may hold whole ones
+            chunk = b"".join(held)
+            held, end = [chunk], chunk.rfind(b"\n") + 1
         if end:
-            yield whole[:end]
-        rest = whole[end:]
+            yield b"".join([*held[:-1], memoryview(chunk)[:end]])
+            rest = chunk[end:]
+        else:
+            rest = chunk
         if len(rest) > max_bytes:
             skipped, head, rest = len(rest), rest[: 4 * EXCERPT], b""
         held, size = ([rest] if rest else []), len(rest)

@@ -23,7 +23,7 @@ from tillage.flow.rowindex import keys, write_index
 from tillage.kernels.digest import TableDigest
 
 STATS = "stats.json"
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 16 << 20
 BATCH_BYTES = 8 << 20
 _LOW_CARDINALITY = ("domain", "source", DROP)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tillage.cli.answer import Answer, Writing, dry, need_file
-from tillage.cli.lean import spare_imports
+from tillage.cli.lean import reuse_memory, spare_imports
 from tillage.cli.live import watch
 from tillage.cli.views import accounts_view
 from tillage.core.text import amount, seconds, size
@@ -44,6 +44,7 @@ def run(
     """
     parsed = Recipe.from_yaml(need_file(recipe, "the recipe"))
     spare_imports()
+    reuse_memory()
     if common.dry_run:
         require(parsed)
         where = [parsed.dataset_path(common.space), common.space.runs, common.space.stages]
