@@ -136,34 +136,6 @@ def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bo
 
 
 @njit(nogil=True, cache=True)
-def _bucket(
-    keys: NDArray[np.uint64],
-    order: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    begin: Int,
-    copies: NDArray[np.bool_],
-    members: NDArray[np.int64],
-) -> tuple[Int, Int, NDArray[np.int64]]:
-    """Collect the rows that share the key at `begin`, less the copies: where the next key begins, how many
-    rows there are, and the array that holds them, which is `members` unless there were more."""
-    key = keys[order[begin]]
-    count = 0
-    j = begin
-    while j < len(order) and keys[order[j]] == key:
-        row = np.int64(order[j])
-        if len(rows):
-            row = np.int64(rows[row])
-        j += 1
-        if copies[row]:
-            continue
-        if count == len(members):
-            members = np.concatenate((members, np.empty_like(members)))
-        members[count] = row
-        count += 1
-    return j, count, members
-
-
-@njit(nogil=True, cache=True)
 def _unite(parents: NDArray[np.int64], i: Int, j: Int) -> None:
     """Put two rows into one tree. The earlier root stays one, so a tree is named by its first row."""
     x, y = root(parents, i), root(parents, j)
@@ -172,11 +144,16 @@ def _unite(parents: NDArray[np.int64], i: Int, j: Int) -> None:
 
 @njit(nogil=True, cache=True)
 def _join_equal(
-    members: NDArray[np.int64], sketches: Sketches, copies: NDArray[np.bool_], parents: NDArray[np.int64]
+    members: NDArray[np.int64],
+    count: Int,
+    sketches: Sketches,
+    copies: NDArray[np.bool_],
+    parents: NDArray[np.int64],
 ) -> None:
-    """Join the rows with the sketch of the first, and mark them in `copies`."""
+    """Join the rows with the sketch of the first of `count`, and mark them in `copies`."""
     head = members[0]
-    for row in members[1:]:
+    for m in range(1, count):
+        row = members[m]
         equal = True
         for k in range(sketches.shape[1]):
             equal = equal and sketches[head, k] == sketches[row, k]
@@ -188,21 +165,22 @@ def _join_equal(
 @njit(nogil=True, cache=True)
 def _join_alike(
     members: NDArray[np.int64],
+    count: Int,
     fresh: Int,
     sketches: Sketches,
     least: Int,
     how: Int,
     parents: NDArray[np.int64],
 ) -> None:
-    """Join the alike pairs of which one row at least is fresh."""
+    """Join the alike pairs among `count` rows of which one row at least is fresh."""
     first = root(parents, members[0])
     one, some = True, members[0] >= fresh
-    for row in members[1:]:
-        one = one and root(parents, row) == first
-        some = some or row >= fresh
+    for m in range(1, count):
+        one = one and root(parents, members[m]) == first
+        some = some or members[m] >= fresh
     if one or not some:
         return
-    for b in range(1, len(members)):
+    for b in range(1, count):
         for a in range(b):
             if members[a] < fresh and members[b] < fresh:
                 continue
@@ -230,19 +208,32 @@ def _join(
 
     `rows` numbers what `keys` and `order` speak of; empty where they speak of all rows.
     """
-    stop = min(len(order), begin + _BLOCK)
+    size = U(len(order))
+    stop = min(size, U(begin + _BLOCK))
     members = np.empty(64, np.int64)
-    i = begin
+    i = U(begin)
     while i < stop:
-        if i + 1 == len(order) or keys[order[i + 1]] != keys[order[i]]:
-            i += 1
-            continue
-        i, count, members = _bucket(keys, order, rows, i, copies, members)
+        key = keys[U(order[i])]
+        j = i + _ONE
+        while j < size and keys[U(order[j])] == key:
+            j += _ONE
+        if j - i > U(len(members)):
+            members = np.empty(np.int64(j - i), np.int64)
+        count = 0
+        if j - i > _ONE:
+            for k in range(i, j):
+                row = np.int64(order[k])
+                if len(rows):
+                    row = np.int64(rows[row])
+                if not copies[row]:
+                    members[count] = row
+                    count += 1
         if count > 1 and equal:
-            _join_equal(members[:count], sketches, copies, parents)
+            _join_equal(members, count, sketches, copies, parents)
         elif count > 1:
-            _join_alike(members[:count], fresh, sketches, least, how, parents)
-    return i
+            _join_alike(members, count, fresh, sketches, least, how, parents)
+        i = j
+    return np.int64(i)
 
 
 def join(
