@@ -74,8 +74,9 @@ def find_newline(data: NDArray[np.uint8], start: Int, stop: Int) -> Int:
     i, end = U(start), U(stop)
     while i + U(8) <= end:
         word = eight(data, i) ^ _NEWLINES
-        if (word - LOW) & ~word & HIGH:
-            break
+        found = (word - LOW) & ~word & HIGH
+        if found:
+            return np.int64(i + (lowest(found) >> U(3)))
         i += U(8)
     while i < end and data[i] != 10:
         i += U(1)

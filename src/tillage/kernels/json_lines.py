@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from tillage.kernels.arrow import Int, masked_strings
-from tillage.kernels.eight import HIGH, LOW, U, eight, find_newline
+from tillage.kernels.eight import HIGH, LOW, U, eight, find_newline, lowest
 
 _1, _8 = U(1), U(8)
 _QUOTES, _SLASHES, _SPACES = (U(0x0101010101010101 * byte) for byte in (0x22, 0x5C, 0x20))
@@ -30,7 +30,7 @@ def _plain(data: NDArray[np.uint8], i: np.uint64, stop: np.uint64) -> np.uint64:
         # A byte that is zero, or below 0x20, borrows; of several, the lowest is told rightly.
         found = ((quotes - LOW) & ~quotes) | ((slashes - LOW) & ~slashes) | ((word - _SPACES) & ~word)
         if found & HIGH:
-            break
+            return i + (lowest(found & HIGH) >> U(3))
         i += _8
     while i < stop and data[i] != 0x22 and data[i] != 0x5C and data[i] >= 0x20:
         i += _1
