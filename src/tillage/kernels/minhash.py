@@ -21,6 +21,7 @@ from tillage.kernels.unicode import class_table, lower_table
 from tillage.kernels.words import capacity, folded_words
 
 _S32 = U(32)
+_AT_ONCE = 4  # shingles that a signature is loaded and stored for once
 
 
 @njit(nogil=True, cache=True)
@@ -38,6 +39,7 @@ def _signatures(
     out = np.full((len(valid), size), np.uint32(0xFFFFFFFF), np.uint32)
     some = np.zeros(len(valid), np.uint8)
     hashes = np.empty(capacity(offsets, valid), np.uint64)
+    xs = np.empty(len(hashes) + _AT_ONCE, np.uint32)
     for row in range(len(valid)):
         if not valid[row]:
             continue
@@ -46,16 +48,22 @@ def _signatures(
             continue
         some[row] = 1
         length = min(ngram, words)
-        signature = out[row]
-        for i in range(words - length + 1):
+        shingles = words - length + 1
+        for i in range(shingles):
             h = U(length)
-            for k in range(length):
-                h = h * PRIME + hashes[i + k]
-            x = np.uint32(mix(h) >> _S32)
+            for k in range(U(i), U(i + length)):
+                h = h * PRIME + hashes[k]
+            xs[i] = np.uint32(mix(h) >> _S32)
+        for i in range(shingles, shingles + -shingles % _AT_ONCE):
+            xs[i] = xs[0]
+        signature = out[row]
+        for i in range(U(0), U(shingles), U(_AT_ONCE)):
+            x, y, z, w = xs[i], xs[i + U(1)], xs[i + U(2)], xs[i + U(3)]
             for j in range(size):
                 # uint32 times uint32 is uint64 in numba: the cast back is what makes this a 32-bit hash.
-                value = np.uint32(a[j] * x + b[j])
-                signature[j] = min(signature[j], value)
+                one, two = np.uint32(a[j] * x + b[j]), np.uint32(a[j] * y + b[j])
+                three, four = np.uint32(a[j] * z + b[j]), np.uint32(a[j] * w + b[j])
+                signature[j] = min(signature[j], min(min(one, two), min(three, four)))
     return out, some
 
 
