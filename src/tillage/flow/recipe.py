@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
-import tillage.ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills the registry)
+import tillage.ops  # noqa: F401  # pyright: ignore[reportUnusedImport]  (names the operators)
 from tillage.core.errors import UserError, nearest
 from tillage.core.registry import Registry
 from tillage.core.spec import Spec, fingerprint
