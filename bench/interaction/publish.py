@@ -38,7 +38,8 @@ WHAT = {
 }
 
 TITLE_OF_SIZE = {
-    "tiny": "to try it", "cpu": "CPU size", "gpu": "GPU size", "gpu-long": "GPU size, samples come repeatedly",
+    "tiny": "to try it", "cpu": "CPU size", "gpu": "GPU size",
+    "gpu-long": "GPU size, samples come repeatedly",
 }  # fmt: skip
 
 HEAD = """Each run has its learning rate decayed to zero at its own budget. Seconds are those of training with

@@ -107,8 +107,8 @@ def section(found: Found) -> str:
     if "speed" in found:
         how = (
             "**Speed**, torch.compile, bf16, 65,536 tokens a step and process: the step grows with the "
-            "processes. Overheads are of a block of steps against the plain blocks around it. One process: both "
-            "models at once, each on its own GPU."
+            "processes. Overheads are of a block of steps against the plain blocks around it. One process: "
+            "both models at once, each on its own GPU."
         )
         lines += [
             "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,9 @@ def test_products_are_those_of_vmapped_gradients(
     with torch.no_grad():
         assert found.losses == pytest.approx(model(*batch).numpy(), rel=1e-5, abs=1e-6)
     assert all(p.grad is None for p in model.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+    del probe
+    gc.collect()
     assert not any(m._forward_hooks for m in model.modules())
 
 

@@ -98,7 +98,7 @@ def _lines(
                         after = i
                 ends_well = terminal(last) > 0 or is_quote(last)
                 # C4 wants a full stop, not an ellipsis.
-                if last == 0x2026 or (last == 0x2E and after - start >= 3 and data[after - 2] == 0x2E):
+                if last == 0x2026 or (last == 0x2E and after - start >= 2 and data[after - 2] == 0x2E):
                     ends_well = False
                 if (
                     words >= min_words

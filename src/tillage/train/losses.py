@@ -111,7 +111,7 @@ def _gradient(logits: Tensor, targets: Tensor, normaliser: Tensor, outer: Tensor
 _compiled: dict[str, Callable[..., Any]] = {}
 
 
-def fused(function: Callable[..., Any], on: Tensor) -> Callable[..., Any]:
+def _fused(function: Callable[..., Any], on: Tensor) -> Callable[..., Any]:
     """`function` compiled into one pass over its tensors where `on` is on a GPU; as it is on a CPU, or
     inside another graph."""
     if not on.is_cuda or torch.compiler.is_compiling():
@@ -126,7 +126,7 @@ class _FromLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         rows, goals = logits.flatten(0, 1), targets.flatten()
-        losses, normaliser = fused(_statistics, rows)(rows, goals)
+        losses, normaliser = _fused(_statistics, rows)(rows, goals)
         ctx.save_for_backward(rows, goals, normaliser)
         return losses.view(targets.shape)
 
@@ -134,14 +134,14 @@ class _FromLogits(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
         rows, goals, normaliser = ctx.saved_tensors
-        grad = fused(_gradient, rows)(rows, goals, normaliser, outer[0].flatten())
+        grad = _fused(_gradient, rows)(rows, goals, normaliser, outer[0].flatten())
         return grad.view(*outer[0].shape, -1), None
 
 
 class _FromHidden(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int) -> Tensor:
-        statistics = fused(_statistics, hidden)
+        statistics = _fused(_statistics, hidden)
         count = hidden.shape[0]
         ctx.rows = rows
         with torch.autocast(hidden.device.type, enabled=False):
@@ -163,7 +163,7 @@ class _FromHidden(torch.autograd.Function):
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, Tensor | None, None, None]:  # pyright: ignore
         hidden, weight, targets, normaliser, *kept = ctx.saved_tensors
         learned = ctx.needs_input_grad[1]  # not so where only the gradients of samples are asked for
-        gradient = fused(_gradient, hidden)
+        gradient = _fused(_gradient, hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             if kept:
                 grad = gradient(kept[0], targets, normaliser, outer[0])

@@ -17,14 +17,12 @@ class Ahead(Policy):
     factors: ClassVar[frozenset[Factor]] = frozenset({"select"})
     ahead: ClassVar[str]
     keep: float = Field(default=0.25, gt=0, le=1)
-    burn_in: int = Field(default=0, ge=0)
-    """Steps before the choice begins; until then all is trained on."""
 
     def requires(self) -> SignalSpec:
         return SignalSpec(ahead=frozenset({self.ahead}))
 
     def act(self, step: int) -> Actions:
-        return Actions(keep=1.0 if step < self.burn_in else self.keep)
+        return Actions(keep=self.keep)
 
     def score(self, batch: Scored) -> Array:
         return batch.columns[self.ahead]

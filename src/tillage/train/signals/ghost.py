@@ -3,24 +3,72 @@
 The gradient of a linear layer's weights for one sample is `G = sum_t b_t a_t^T`, a_t being what goes into
 the layer and b_t the gradient of what comes out. So `<G, V> = sum_t b_t^T V a_t`: one more product a layer,
 and no term of tokens by tokens (the pairwise form of GREATS, Wang et al., NeurIPS 2024, has one).
+
+It is the derivative of the sample's loss at 0 by a factor e of the sample's own on `W + e V`, so layers give
+`W a + e (V a)`, and autograd does the rest, whether the model is compiled or not. The same with `L P R^T` for
+the weights, P a matrix of the sample's own: its gradient is the projection `L^T G R`.
 """
 
 from __future__ import annotations
 
+import weakref
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tillage.core.errors import UserError, WorkFailed
-from tillage.train.losses import fused, sample_losses
+from tillage.train.losses import sample_losses
 from tillage.train.policy import Array
 from tillage.train.signals.gradients import GradientSpec, Losses, Measured, TargetBatches, host
+
+
+@dataclass
+class _Tap:
+    """What the layers add to what they give while `on`.
+
+    Attributes:
+        factor: e, zeros `[b]`. direction: V by layer, whole or as factors.
+        inner: P, zeros `[b, k, k]` by layer; empty if no sketch is wanted. outer: L and R by layer.
+    """
+
+    on: bool = False
+    factor: Tensor | None = None
+    direction: dict[str, tuple[Tensor, ...]] = field(default_factory=dict[str, tuple[Tensor, ...]])
+    inner: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+    outer: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict[str, tuple[Tensor, Tensor]])
+
+    def hook(self, name: str) -> Callable[[nn.Module, Any, Tensor], Tensor | None]:
+        """Of the layer `name`; it stays on the module, since compiled code does not look for new hooks."""
+
+        def add(module: nn.Module, given: Any, out: Tensor) -> Tensor | None:
+            if not self.on:
+                return None
+            assert self.factor is not None
+            # What goes in depends on e through earlier layers, but that term is multiplied by e, which is 0.
+            x = _rows(given[0].detach(), len(self.factor))
+            more: Tensor | None = None
+            if self.direction:
+                more = self.factor[:, None, None] * _through(self.direction[name], x)
+            if self.inner:
+                left, right = self.outer[name]
+                narrow = (x @ right.to(x.dtype)).float()
+                with torch.autocast(x.device.type, enabled=False):
+                    narrow = torch.bmm(narrow, self.inner[name].transpose(1, 2))
+                wide = narrow.to(out.dtype) @ left.T.to(out.dtype)
+                more = wide if more is None else more + wide
+            assert more is not None
+            return out + more.to(out.dtype).reshape(out.shape)
+
+        return add
 
 
 class GhostProbe:
@@ -29,10 +77,9 @@ class GhostProbe:
     Biases, norms, embeddings and the output matrix (`head`) are left out: the blocks hold the bulk of the
     weights, and for a tied output the product would be as dear as the logits. Layers whose weights are frozen
     are left out, so with LoRA the gradient is that of the adapters, as in LESS (arXiv 2402.04333).
-    The forward pass is the model's own in eager mode, also where it is compiled.
 
     Args:
-        model: whose `nn.Linear` modules are measured.
+        model: whose `nn.Linear` modules are measured; they carry a hook as long as the probe lives.
         losses: the losses of tokens by this very model, not through a wrapper that waits for a backward pass.
         batches: of the target; without one only sketches can be measured.
         dots, sketch: what to measure.
@@ -62,12 +109,14 @@ class GhostProbe:
                 "the model has no trainable linear layers", got=type(model).__name__,
                 hint="gradients: {kind: difference} needs none",
             )  # fmt: skip
-        measured = {id(layer.weight) for layer in self.layers.values()}
-        self._others = [p for p in model.parameters() if p.requires_grad and id(p) not in measured]
         self.losses, self.batches, self.spec, self.world = losses, batches, spec, world
         self.dots, self.sketch = dots, sketch
+        self._learned = [p for p in model.parameters() if p.requires_grad]
+        self._tap = tap = _Tap()
+        handles = [layer.register_forward_hook(tap.hook(name)) for name, layer in self.layers.items()]
+        weakref.finalize(self, _remove, handles)
         self._direction: dict[str, tuple[Tensor, ...]] = {}
-        self._random: dict[str, list[Tensor]] = {}
+        self._random: dict[str, tuple[Tensor, Tensor]] = {}
         self._target = np.zeros(0)
         self._step = -1
         # Forward and backward to the layers' outputs are a forward pass each; so is a product with all of V.
@@ -84,46 +133,45 @@ class GhostProbe:
         if self.batches is None or now == self._step:
             return 0.0
         self._step = now
-        total: dict[str, Tensor] = {}
-        for ids, goals, spans in self.batches.at(step):
-            _, pairs = self._pass(ids, goals, spans)
-            for name, (a, b) in pairs.items():
-                part = (b.flatten(0, 1).T @ a.flatten(0, 1).to(b.dtype)).float() / self.spec.samples
-                total[name] = total[name] + part if name in total else part
+        weights = [layer.weight for layer in self.layers.values()]
+        total = [torch.zeros_like(w, dtype=torch.float32) for w in weights]
+        # Not compiled: some samples every few steps are not worth one more compilation.
+        with self._only(weights), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+            for ids, goals, spans in self.batches.at(step):
+                loss = sample_losses(self.losses(ids, goals, spans), goals).sum() / self.spec.samples
+                found = torch.autograd.grad(loss, weights, materialize_grads=True)
+                for part, grad in zip(total, found, strict=True):
+                    part += grad
         if self.world > 1:
-            for name in self.layers:
-                dist.all_reduce(total[name])
+            for part in total:
+                dist.all_reduce(part)
+        outer = self._outer()
         self._target = np.concatenate(
             [
-                self._project(name, total[name][None], None).double().cpu().numpy().ravel()
-                for name in self.layers
+                host(outer[name][0].T @ v @ outer[name][1]).ravel()
+                for name, v in zip(self.layers, total, strict=True)
             ]
         )
         rank = self.spec.rank
         self._direction = {
             name: (v,) if rank is None or rank >= min(v.shape) else _largest(v, rank)
-            for name, v in total.items()
+            for name, v in zip(self.layers, total, strict=True)
         }
         return 3.0 * self.spec.samples
 
     def measure(self, input_ids: Tensor, targets: Tensor, spans: Tensor | None) -> Measured:
         if self.dots and not self._direction:
             raise WorkFailed("the direction of the target is not there yet", hint="call refresh(step) first")
+        count = len(input_ids)
+        size = -(-count // -(-count // self.spec.chunk))
         parts: list[tuple[Array, Array, Array]] = []
-        many = self.spec.chunk
-        pieces = (None,) * len(input_ids) if spans is None else spans.split(many)
-        for ids, goals, numbers in zip(input_ids.split(many), targets.split(many), pieces, strict=False):
-            losses, pairs = self._pass(ids, goals, numbers)
-            dots = torch.zeros(len(ids), dtype=torch.float32, device=ids.device)
-            sketch: list[Tensor] = []
-            for name, (a, b) in pairs.items():
-                if self.dots:
-                    dots = dots + _product(self._direction[name], a, b)
-                if self.sketch:
-                    sketch.append(self._project(name, a, b).flatten(1))
-            rows = torch.cat(sketch, 1) if sketch else dots.new_zeros((len(ids), 0))
-            parts.append((host(losses), host(dots), host(rows)))
-        losses, dots, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+        with self._only([]), self._tapped():
+            for low in range(0, count, size):
+                # Chunks of one size, the last one filled up by its first sample: each size is compiled.
+                at = [*range(low, min(low + size, count))]
+                at += [low] * (size - len(at))
+                parts.append(self._pass(input_ids[at], targets[at], None if spans is None else spans[at]))
+        losses, dots, rows = (np.concatenate(part)[:count] for part in zip(*parts, strict=True))
         return Measured(losses, dots, rows)
 
     def target_sketch(self) -> Array:
@@ -140,78 +188,75 @@ class GhostProbe:
             for name, factors in state["direction"].items()
         }
 
-    def _pass(
-        self, ids: Tensor, goals: Tensor, spans: Tensor | None
-    ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
-        """Losses of tokens, and of each layer the inputs `[b, t, in]` and gradients of outputs `[b, t, out]`
-        of each sample's mean loss."""
-        with self._only_layers():
-            with torch.enable_grad(), self._recorded() as (inputs, outputs):
-                losses = self.losses(ids, goals, spans)
-            missing = [name for name in self.layers if name not in outputs]
-            if missing:
-                raise WorkFailed("a linear layer took no part in the forward pass", got=missing[0])
-            gradients = torch.autograd.grad(
-                sample_losses(losses, goals).sum(), [outputs[name] for name in self.layers]
-            )
-        pairs = {
-            name: (_rows(inputs[name], len(ids)), _rows(gradient, len(ids)))
-            for name, gradient in zip(self.layers, gradients, strict=True)
-        }
-        return losses.detach(), pairs
+    def _pass(self, ids: Tensor, goals: Tensor, spans: Tensor | None) -> tuple[Array, Array, Array]:
+        """Losses of tokens, products and sketches of a chunk, by the gradients of each sample's mean loss."""
+        tap, k = self._tap, self.spec.sketch
+        tap.factor = torch.zeros(len(ids), device=ids.device, requires_grad=self.dots)
+        if self.sketch:
+            zeros = torch.zeros(len(self.layers), len(ids), k, k, device=ids.device)
+            tap.inner = {n: z.requires_grad_() for n, z in zip(self.layers, zeros.unbind(), strict=True)}
+        with torch.enable_grad():
+            losses = self.losses(ids, goals, spans)
+            wanted = [*([tap.factor] if self.dots else []), *tap.inner.values()]
+            found = torch.autograd.grad(sample_losses(losses, goals).sum(), wanted, materialize_grads=True)
+        dots = found[0] if self.dots else tap.factor
+        sketch = [g.flatten(1) for g in found[int(self.dots) :]]
+        rows = torch.cat(sketch, 1) if sketch else dots.new_zeros((len(ids), 0))
+        return host(losses), host(dots), host(rows)
 
     @contextmanager
-    def _recorded(self) -> Generator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """Inputs and outputs of the layers during one forward pass."""
-        inputs: dict[str, Tensor] = {}
-        outputs: dict[str, Tensor] = {}
-
-        def recorder(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            def record(module: nn.Module, given: Any, out: Tensor) -> None:
-                if name in outputs:
-                    raise WorkFailed("a linear layer is used twice in a forward pass", got=name)
-                inputs[name], outputs[name] = given[0].detach(), out
-
-            return record
-
-        hooks = [layer.register_forward_hook(recorder(name)) for name, layer in self.layers.items()]
+    def _tapped(self) -> Generator[None]:
+        tap = self._tap
+        tap.direction = self._direction if self.dots else {}
+        tap.outer = self._outer() if self.sketch else {}
+        tap.on = True
         try:
-            with torch.compiler.set_stance("force_eager"):
-                yield inputs, outputs
+            yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            tap.on, tap.factor = False, None
+            tap.direction, tap.inner, tap.outer = {}, {}, {}
 
     @contextmanager
-    def _only_layers(self) -> Generator[None]:
-        """Nobody asks for the gradients of the other weights; that of the output matrix would cost as much as
-        the logits."""
-        for p in self._others:
+    def _only(self, wanted: Iterable[Tensor]) -> Generator[None]:
+        """No gradients of other weights: that of the output matrix alone would cost as much as the logits."""
+        kept = {id(w) for w in wanted}
+        others = [p for p in self._learned if id(p) not in kept]
+        for p in others:
             p.requires_grad_(False)
         try:
             yield
         finally:
-            for p in self._others:
+            for p in others:
                 p.requires_grad_(True)
 
-    def _project(self, name: str, a: Tensor, b: Tensor | None) -> Tensor:
-        """Random projection `[b, k, k]` of gradients, from inputs and output gradients, or (`b` None)
-        whole."""
-        if name not in self._random:
-            k, weight = self.spec.sketch, self.layers[name].weight
-            generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.spec.seed)
-            self._random[name] = [
-                (torch.randn(size, k, generator=generator) * k**-0.5).to(a.device) for size in weight.shape
-            ]
-        left, right = self._random[name]
-        if b is None:
-            return left.T @ a @ right
-        return (b @ left.to(b.dtype)).float().transpose(1, 2) @ (a @ right.to(a.dtype)).float()
+    def _outer(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """L `[out, k]` and R `[in, k]` of each layer's random projection."""
+        k, device = self.spec.sketch, next(iter(self.layers.values())).weight.device
+        if not self._random:
+            for name, layer in self.layers.items():
+                generator = torch.Generator().manual_seed(zlib.crc32(name.encode()) + self.spec.seed)
+                left, right = (
+                    torch.randn(size, k, generator=generator) * k**-0.5 for size in layer.weight.shape
+                )
+                self._random[name] = left.to(device), right.to(device)
+        return self._random
+
+
+def _remove(handles: list[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _rows(x: Tensor, count: int) -> Tensor:
     """`[b, t, width]`, whatever lies between the first and the last dimension."""
     return x.reshape(count, -1, x.shape[-1])
+
+
+def _through(direction: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    """`V a` of each token; V is whole, or left and right factors."""
+    for factor in (direction[0],) if len(direction) == 1 else (direction[1].T, direction[0]):
+        x = F.linear(x, factor.to(x.dtype))
+    return x
 
 
 def _largest(v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -227,17 +272,3 @@ def _largest(v: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     q = torch.linalg.qr(q).Q
     u, s, right = torch.linalg.svd(q.T @ v, full_matrices=False)
     return (q @ u)[:, :rank] * s[:rank], right[:rank].T.contiguous()
-
-
-def _product(direction: tuple[Tensor, ...], a: Tensor, b: Tensor) -> Tensor:
-    """`<G, V>` of each sample, `float32[b]`; V is whole, or left and right factors."""
-    dots = fused(_dots, a)
-    if len(direction) == 1:
-        return dots(a @ direction[0].T.to(a.dtype), b)
-    left, right = direction
-    return dots(a @ right.to(a.dtype), b @ left.to(b.dtype))
-
-
-def _dots(a: Tensor, b: Tensor) -> Tensor:
-    """Of each sample, summed in float32."""
-    return (a.float() * b.float()).sum((1, 2))
