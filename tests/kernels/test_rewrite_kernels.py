@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import kernel_reference as reference
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tillage.kernels.c4 import POLICY, SCRIPT, keep_lines
@@ -19,6 +19,7 @@ from tillage.kernels.unicode import LETTER, SOLO, SPACE, class_table, lower_tabl
 
 @settings(max_examples=150, deadline=None)
 @given(reference.TEXTS, st.integers(0, 4))
+@example([".."], 0)
 def test_c4_lines(texts, min_words):
     phrases = ("lorem ipsum", "the", "javascript")
     kept = keep_lines(pa.array(texts, pa.large_string()), min_words, 1000, True, phrases)
