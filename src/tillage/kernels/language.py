@@ -67,7 +67,7 @@ def _detect(
                 chars += 1
                 if byte < 0x80:
                     kind = classes[byte]
-                    gap = (kind & SPACE) != 0 or byte == 0
+                    gap = ((kind & SPACE) != 0) | (byte == 0)
                     # Written also where a gap makes it of no account, which spares a branch.
                     word[end] = byte
                     h = h if gap else step(h, byte)
