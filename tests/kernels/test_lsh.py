@@ -1,10 +1,13 @@
 """Clusters of alike sketches against the comparison of all pairs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tillage.kernels import lsh
 from tillage.kernels.lsh import join, roots
 from tillage.kernels.minhash import band_passes, clusters, least_equal
 
@@ -66,3 +69,23 @@ def test_a_bucket_of_many_and_a_file_of_several_blocks():
 @pytest.mark.parametrize("rows", [0, 1])
 def test_no_rows_and_one(rows):
     assert clusters(np.zeros((rows, 8), np.uint8), 4, 0.5).tolist() == [0] * rows
+
+
+def test_a_pass_holds_24_bytes_a_row(monkeypatch):
+    monkeypatch.setattr(lsh, "_FEW", 0)  # as with many millions of rows
+    rows = 400_000
+    draw = np.random.default_rng(1)
+    sketches = draw.integers(0, 2**16, (rows, 8), dtype=np.uint16)
+    sketches[1::2] = sketches[::2]  # half of them copies
+    sketches[1::4, 0] += 1  # and half of these near-copies
+    passes = [lambda a, b, k=k: lsh.part_keys(sketches[a:b], k, k + 4) for k in (0, 4)]
+    expected = np.arange(rows)
+    lsh.join(sketches[:50], expected[:50], [lambda a, b: passes[0](a, min(b, 50))], 7)  # compiles
+    tracemalloc.start()
+    parents = np.arange(rows, dtype=np.int64)
+    lsh.join(sketches, parents, passes, 7)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    block = 40 * lsh._BLOCK  # of one stretch: its keys, and what they are hashed from
+    assert 16 * rows < peak <= 24 * rows + block
+    assert np.array_equal(lsh.roots(parents), np.arange(rows) // 2 * 2)

@@ -16,16 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from datatrove.data import Document
-from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.decont.n_grams import NGramsDecontConfig, NGramsDecontFilter
-from datatrove.pipeline.dedup import MinhashDedupCluster, MinhashDedupFilter, MinhashDedupSignature
 from datatrove.pipeline.dedup.exact_dedup import (
     ExactDedupConfig,
     ExactDedupFilter,
     ExactDedupSignature,
     ExactFindDedups,
 )
-from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupBuckets
 from datatrove.pipeline.filters import (
     C4QualityFilter,
     FineWebQualityFilter,
@@ -41,8 +38,7 @@ from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from datatrove.utils.hashing import create_hash_func
 from datatrove.utils.text import ngrams, simplify_text
 from datatrove.utils.word_tokenizers import load_word_tokenizer
-
-TASKS = 4
+from datatrove_minhash import TASKS, near_stages, run
 
 
 class Normalise(BaseFormatter):
@@ -75,7 +71,6 @@ def main(source: str, out: str, language_model: str, tokenizer: str) -> None:
     work = f"{out}-work"
     grams = NGramsDecontConfig(n_grams=13)
     index(Path(source) / "benchmark.jsonl", Path(work) / "benchmark", grams)
-    near = MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
     exact = ExactDedupConfig(content_getter=text_of)
     filtered, unique = JsonlReader(f"{work}/filtered"), JsonlReader(f"{work}/unique")
     steps = [
@@ -102,17 +97,10 @@ def main(source: str, out: str, language_model: str, tokenizer: str) -> None:
                 JsonlWriter(f"{work}/unique"),
             ],
         ),
-        (TASKS, [unique, MinhashDedupSignature(output_folder=f"{work}/signatures", config=near)]),
-        (
-            near.num_buckets,
-            [MinhashDedupBuckets(f"{work}/signatures", output_folder=f"{work}/buckets", config=near)],
-        ),
-        (1, [MinhashDedupCluster(f"{work}/buckets", output_folder=f"{work}/remove", config=near)]),
-        (
-            TASKS,
+        *near_stages(
+            unique,
+            work,
             [
-                unique,
-                MinhashDedupFilter(f"{work}/remove"),
                 PIIFormatter(),
                 NGramsDecontFilter(f"{work}/benchmark", config=grams),
                 ParquetWriter(out),
@@ -120,10 +108,7 @@ def main(source: str, out: str, language_model: str, tokenizer: str) -> None:
             ],
         ),
     ]
-    for number, (tasks, pipeline) in enumerate(steps):
-        LocalPipelineExecutor(
-            pipeline=pipeline, tasks=tasks, workers=2, logging_dir=f"{out}-logs/{number}"
-        ).run()
+    run(steps, out)
 
 
 if __name__ == "__main__":

@@ -40,13 +40,29 @@ _ONE = U(1)
 _MILLION = 1_000_000.0
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _up(parents: NDArray[np.int64], i: Int) -> Int:
+    """The parent of `i`, which is kept as its complement where `i` is a copy: that takes no byte more."""
+    parent = parents[i]
+    return ~parent if parent < 0 else parent
+
+
 @njit(nogil=True, cache=True)
 def root(parents: NDArray[np.int64], i: Int) -> Int:
     """The representative of `i` in a union-find forest; halves the path to it."""
-    while parents[i] != i:
-        parents[i] = parents[parents[i]]
-        i = parents[i]
-    return i
+    while True:
+        parent = _up(parents, i)
+        if parent == i:
+            return i
+        above = _up(parents, parent)
+        parents[i] = ~above if parents[i] < 0 else above
+        i = above
+
+
+@njit(nogil=True, cache=True)
+def _unmark(parents: NDArray[np.int64]) -> None:
+    for i in range(len(parents)):
+        parents[i] = _up(parents, i)
 
 
 @njit(nogil=True, cache=True)
@@ -139,7 +155,8 @@ def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bo
 def _unite(parents: NDArray[np.int64], i: Int, j: Int) -> None:
     """Put two rows into one tree. The earlier root stays one, so a tree is named by its first row."""
     x, y = root(parents, i), root(parents, j)
-    parents[max(x, y)] = min(x, y)
+    high, low = max(x, y), min(x, y)
+    parents[high] = ~low if parents[high] < 0 else low
 
 
 @njit(nogil=True, cache=True)
@@ -147,10 +164,9 @@ def _join_equal(
     members: NDArray[np.int64],
     count: Int,
     sketches: Sketches,
-    copies: NDArray[np.bool_],
     parents: NDArray[np.int64],
 ) -> None:
-    """Join the rows with the sketch of the first of `count`, and mark them in `copies`."""
+    """Join the rows with the sketch of the first of `count`, and mark them as copies."""
     head = members[0]
     for m in range(1, count):
         row = members[m]
@@ -158,8 +174,8 @@ def _join_equal(
         for k in range(sketches.shape[1]):
             equal = equal and sketches[head, k] == sketches[row, k]
         if equal:  # else 64 bits collide: the passes may still join the two
-            copies[row] = True
             _unite(parents, head, row)
+            parents[row] = ~_up(parents, row)
 
 
 @njit(nogil=True, cache=True)
@@ -200,7 +216,6 @@ def _join(
     least: Int,
     how: Int,
     equal: bool,
-    copies: NDArray[np.bool_],
     parents: NDArray[np.int64],
 ) -> Int:
     """Join the pairs, equal or alike, of a stretch of whole buckets from `begin` on; returns where the next
@@ -225,11 +240,11 @@ def _join(
                 row = np.int64(order[k])
                 if len(rows):
                     row = np.int64(rows[row])
-                if not copies[row]:
+                if parents[row] >= 0:  # not a copy
                     members[count] = row
                     count += 1
         if count > 1 and equal:
-            _join_equal(members, count, sketches, copies, parents)
+            _join_equal(members, count, sketches, parents)
         elif count > 1:
             _join_alike(members, count, fresh, sketches, least, how, parents)
         i = j
@@ -259,7 +274,6 @@ def join(
     rows, size = sketches.shape
     sketches = sketches.view()
     sketches.flags.writeable = False  # or kernels would be compiled for both kinds of arrays
-    copies = np.zeros(rows, np.bool_)
 
     def whole(start: int, stop: int) -> NDArray[np.uint64]:
         return part_keys(sketches[start:stop], 0, size)
@@ -271,12 +285,16 @@ def join(
             keys, chosen = keys[some], chosen[some] if len(chosen) else some
         return keys, chosen, np.argsort(keys)
 
-    for number, (keys, chosen, order) in enumerate(_ahead(prepare, (whole, *passes), rows <= _FEW)):
+    equal = True  # what the first pass asks for; no enumerate here, which would hold on to a pass's arrays
+    for keys, chosen, order in _ahead(prepare, (whole, *passes), rows <= _FEW):
         at = 0
         while at < len(order):
-            at = _join(keys, order, chosen, at, fresh, sketches, least, how, number == 0, copies, parents)
+            at = _join(keys, order, chosen, at, fresh, sketches, least, how, equal, parents)
             if forget is not None:
                 forget()
+        equal = False
+        del keys, chosen, order  # before the next pass takes its own
+    _unmark(parents)
 
 
 def _ahead(prepare: Callable[[Keys], T], passes: Sequence[Keys], ahead: bool) -> Iterator[T]:
