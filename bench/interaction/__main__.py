@@ -40,13 +40,14 @@ from bench.interaction.tables import summary, to_markdown
 from tillage.train.precision import pick_dtype
 from tillage.train.tokens import TokenStore
 
-PER_DOMAIN = {"tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000, "gpu-long": 20_000_000}
-VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096, "gpu-long": 4096}
+PER_DOMAIN = {"tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000, "gpu-long": 20_000_000, "gpu-pass": 20_000_000}
+VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096, "gpu-long": 4096, "gpu-pass": 4096}
 ALL = ("b1", "b2", "b3", "b4", "control", "overhead")
 REACHING = {
     "b1": None,
     "b2": ("proportional", "ours_target", "target_mix"),
-    "b3": ("prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours"),
+    "b3": ("prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours",
+           "first_all", "first_half", "narrowing", "to_tenth", "third"),
     "b4": (),
     "control": (),
 }
@@ -80,8 +81,8 @@ def main() -> None:
             model=args.model,
         )  # fmt: skip
         only = args.only.split(",")
-        if size == "gpu-long" and set(only) - {"b2", "b3", "control"}:
-            sys.exit("size gpu-long is of the suites b2, b3 and control: name them with --only")
+        if size in ("gpu-long", "gpu-pass") and set(only) - {"b2", "b3", "control"}:
+            sys.exit(f"size {size} is of the suites b2, b3 and control: name them with --only")
         records = Records(Path(args.records) if args.records else None)
         until = began + args.limit if args.limit else float("inf")
         seeds = [int(s) for s in args.seeds.split(",")]
