@@ -40,14 +40,16 @@ from bench.interaction.tables import summary, to_markdown
 from tillage.train.precision import pick_dtype
 from tillage.train.tokens import TokenStore
 
-PER_DOMAIN = {"tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000, "gpu-long": 20_000_000, "gpu-pass": 20_000_000}
+PER_DOMAIN = {
+    "tiny": 60_000, "cpu": 1_200_000, "gpu": 4_200_000, "gpu-pass": 20_000_000, "gpu-long": 20_000_000,
+}  # fmt: skip
 VOCAB = {"tiny": 512, "cpu": 2048, "gpu": 4096, "gpu-long": 4096, "gpu-pass": 4096}
 ALL = ("b1", "b2", "b3", "b4", "control", "overhead")
 REACHING = {
     "b1": None,
     "b2": ("proportional", "ours_target", "target_mix"),
     "b3": ("prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours",
-           "first_all", "first_half", "narrowing", "to_tenth", "third"),
+           "keep_25", "keep_33", "keep_50", "keep_70"),
     "b4": (),
     "control": (),
 }

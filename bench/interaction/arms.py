@@ -95,6 +95,10 @@ def domains(static: dict[str, float] | None) -> dict[str, Make]:
     return made
 
 
+def _kept(share: float) -> Make:
+    return lambda steps, seed: Likeness(keep=share)
+
+
 def dirty() -> dict[str, Make]:
     return {
         "all": lambda steps, seed: Proportional(),
@@ -113,11 +117,7 @@ def dirty() -> dict[str, Make]:
             Likeness(keep=0.16), LinUpper(burn_in=max(steps // 10, 1))
         ),
         "ours": ours,
-        "first_all": lambda steps, seed: Likeness(keep=0.193, burn_in=steps * 3 // 10),
-        "first_half": lambda steps, seed: Likeness(keep=0.193, first=0.5, burn_in=steps * 4 // 10),
-        "narrowing": lambda steps, seed: Likeness(keep=0.193, first=0.8, narrowing=steps * 6 // 10),
-        "to_tenth": lambda steps, seed: Likeness(keep=0.1, first=0.5, narrowing=steps * 8 // 10),
-        "third": lambda steps, seed: Likeness(keep=0.33),
+        **{f"keep_{k}": _kept(k / 100) for k in (25, 33, 50, 70)},
     }
 
 
