@@ -56,7 +56,7 @@ TEXT = {
     ),
 }  # fmt: skip
 """Suites "b2", "b3" and "control"; 1 M parameters on a CPU, 27 M on a GPU."""
-TEXT["gpu-long"] = replace(TEXT["gpu"], tokens=50_000_000, proxy=3_000_000, fractions=(0.25, 0.35, 0.5, 0.6, 1.0))
+TEXT["gpu-long"] = replace(TEXT["gpu"], tokens=50_000_000, proxy=3_000_000, fractions=(0.25, 0.35, 0.5, 1.0))
 """More tokens than there is text: samples come up to four times."""
 TEXT["gpu-pass"] = replace(TEXT["gpu"], tokens=18_000_000)
 """As many tokens as the store of "b3" has, so that training on all reads it once."""

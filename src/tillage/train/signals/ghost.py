@@ -30,10 +30,11 @@ from tillage.train.losses import sample_losses
 from tillage.train.policy import Array
 from tillage.train.signals.gradients import GradientSpec, Losses, Measured, TargetBatches, host
 
-# By this, torch 2.9 to 2.12 with Python 3.12 takes it for granted that within a module whose attributes are
-# the same ones no flag of a weight or hook has changed either; a probe changes just these. Off since 2.13.
-if hasattr(torch._dynamo.config, "use_recursive_dict_tags_for_guards"):
-    torch._dynamo.config.use_recursive_dict_tags_for_guards = False
+# With these, compiled code takes it for granted that within a module whose attributes are the same objects no
+# flag of a weight has changed either (seen with torch 2.11, Python 3.12); a probe changes just that.
+for _name in ("use_recursive_dict_tags_for_guards", "skip_tensor_guards_with_matching_dict_tags"):
+    if hasattr(torch._dynamo.config, _name):
+        setattr(torch._dynamo.config, _name, False)
 
 
 @dataclass
