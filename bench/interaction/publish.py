@@ -39,7 +39,7 @@ WHAT = {
 
 TITLE_OF_SIZE = {
     "tiny": "to try it", "cpu": "CPU size", "gpu": "GPU size",
-    "gpu-long": "GPU size, samples come repeatedly",
+    "gpu-pass": "GPU size, as many tokens as B3's store has", "gpu-long": "GPU size, samples come repeatedly",
 }  # fmt: skip
 
 HEAD = """Each run has its learning rate decayed to zero at its own budget. Seconds are those of training with
@@ -75,6 +75,7 @@ def body(records: Sequence[Record], size: str, device: str, command: str, raw: s
             WHAT[suite] + ("" if suite == "b4" else f" Full budget {scale.tokens:,} tokens."),
         ]
         out += [*_resolved(records, suite), "", *_table(suite, table)]
+        out += _by_budget(records, suite)
         ended = [r for r in records if r["suite"] == suite and "used_up" in r]
         out += [""] if ended else []
         out += [f"Used up its data: {r['arm']}, seed {r['seed']}, {r['fraction']}." for r in ended]
@@ -115,6 +116,29 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
         if suite not in ("b4", "control"):
             cells += [interval(row.get(f"{cost}_ratio", {}), "") for cost in ("tokens", "seconds")]
         rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _by_budget(records: Sequence[Record], suite: str) -> list[str]:
+    """What each seed ended with, for arms that were trained to parts of the budget."""
+    metric = "accuracy" if suite == "b1" else "peps"
+    found: dict[str, dict[float, dict[int, float]]] = {}
+    for record in records:
+        if record["suite"] == suite and metric in record.get("found", {}):
+            budgets = found.setdefault(record["arm"], {})
+            budgets.setdefault(record["fraction"], {})[record["seed"]] = record["found"][metric]
+    found = {arm: budgets for arm, budgets in found.items() if set(budgets) != {1.0}}
+    columns = sorted({fraction for budgets in found.values() for fraction in budgets})
+    if not found or suite not in ("b2", "b3"):
+        return []
+    rows = [
+        "", "On the target, each seed, at parts of the budget:", "",
+        "| arm | " + " | ".join(f"{c:g}" for c in columns) + " |", "|" + "---|" * (len(columns) + 1),
+    ]  # fmt: skip
+    for arm, budgets in found.items():
+        cells = [budgets.get(c, {}) for c in columns]
+        texts = [", ".join(f"{values[seed]:.4g}" for seed in sorted(values)) for values in cells]
+        rows.append(f"| {arm} | " + " | ".join(texts) + " |")
     return rows
 
 

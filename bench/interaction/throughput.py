@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,17 +103,23 @@ def main() -> None:
         parser.error(f"unknown models {', '.join(sorted(unknown))}; there are {', '.join(MODELS)}")
     # Where it is written is of no interest, and would name a path of the machine.
     settings = {key: value for key, value in vars(options).items() if key != "out"}
-    out = {"bench": "throughput", "machine": _machine(), "options": settings, "results": []}
+    out: dict[str, Any] = {"bench": "throughput", "machine": _machine(), "options": settings, "results": []}
     for name in names:
-        out["results"] += measure(name, options, began)
-        text = json.dumps(out)
-        if options.out:
-            options.out.write_text(text + "\n")
+        before = out["results"]
+
+        def keep(rows: list[dict[str, Any]], before: list[dict[str, Any]] = before) -> None:
+            out["results"] = [*before, *rows]
+            if options.out:
+                options.out.write_text(json.dumps(out) + "\n")
+
+        measure(name, options, began, keep)
     print(json.dumps(out), flush=True)
 
 
-def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[str, Any]]:
-    """Every arm on one model."""
+def measure(
+    name: str, options: argparse.Namespace, began: float, keep: Callable[[list[dict[str, Any]]], None]
+) -> None:
+    """Every arm on one model; `keep` gets what there is after each, so that a run that is cut loses one."""
     shape, seq_len, batch, vocab = MODELS[name]
     batch = options.batch or batch
     spec = TrainSpec(
@@ -165,11 +172,12 @@ def measure(name: str, options: argparse.Namespace, began: float) -> list[dict[s
             work = 3.0 * batch * options.blocks * options.steps
             rows[-1]["forwards_share"] = {k: round(v / work, 4) for k, v in feed.forwards.items()}
             _tell(options, rows[-1])
+            keep(rows)
         if device.type == "cuda":
             rows[0]["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
             del run, model
             torch.cuda.empty_cache()
-        return rows
+        keep(rows)
 
 
 def _policy(text: str) -> Any:

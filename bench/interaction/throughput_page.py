@@ -22,7 +22,7 @@ def table(name: str, found: dict[str, Any]) -> list[str]:
     """One file's rows."""
     machine, options = found["machine"], found["options"]
     turns = f"{options['blocks']} blocks of {options['steps']} steps"
-    where = f"{machine['device']}, torch {machine['torch']}, {turns}"
+    where = f"{machine['device']}, torch {machine['torch']}, {turns}{found.get('note', '')}"
     lines = ["", f"{where}; raw: `bench/results/{name}`.", ""]
     lines += ["| model | arm | tokens/s | MFU | overhead |", "|---|---|---|---|---|"]
     for row in found["results"]:

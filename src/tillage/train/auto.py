@@ -7,8 +7,7 @@ The rules are few, so that what they give can be read from the log and measured 
 2. A target that several domains explain: they are mixed as the target is composed, with the same bound.
    Where most of what would then be read is not like the target, the most like of it are chosen.
 3. A target that is mostly of one domain's kind, or a store of one domain: the documents most like it, as
-   large a share as the store has of them, or as the budget needs with some two visits of each (fewer where
-   the budget is small).
+   large a share as the store has of them, or as the budget needs with one to three visits of each.
 
 Nothing of it runs a model: scores that need one cost more time than they saved (LOG.md).
 """
@@ -27,10 +26,12 @@ from tillage.train.tokens import Ints, TokenStore
 
 VISITS = 4.0
 """Up to so many epochs repeated text is about as good as new (Muennighoff et al. 2023, arXiv 2305.16264)."""
-_CHOSEN = 2.25
-"""Epochs of a choice: where the rest is there to be read too, reading on pays before repeating does. On 18 M
-tokens, 62 M parameters (LOG.md), 9 M tokens went best with 1.9 epochs of the quarter most like the target, 18
-M with 2.8 of a third, 25 M with 2.6 of a half."""
+_CHOSEN = 3.0
+_MORE = 1.75
+"""Epochs of a choice: once and `_MORE` for each epoch of the whole store that the budget would be, at most
+`_CHOSEN`. Where the rest is there to be read too, reading on pays before repeating does: of 18 M tokens, 9 M
+went best with 1.9 epochs of the quarter most like the target, 18 M with 2.8 of a third, 25 M with 2.6 of a
+half (62 M parameters, docs/benchmarks.md)."""
 _ONCE = 250_000
 """Tokens of a budget that chooses only what it reads once. Less than this, read again and again, is learnt by
 heart: 130,000 tokens from a twentieth of 256,000 gave 4.31 bits per byte where all of them gave 2.63."""
@@ -93,9 +94,9 @@ def resolve(policy: Policy, store: TokenStore, target: Target | None, seq_len: i
 
 
 def _needed(store: TokenStore, seq_len: int, tokens: int) -> float:
-    """Share of the store that the budget needs: `_CHOSEN` visits of each sample, fewer for small budgets."""
-    visits = min(max(tokens / _ONCE, 1.0), _CHOSEN)
-    return tokens / (visits * len(store.samples(seq_len)) * seq_len)
+    """Share of the store that the budget needs, some visits of each sample, fewer where either is small."""
+    passes = tokens / (len(store.samples(seq_len)) * seq_len)
+    return passes / min(max(tokens / _ONCE, 1.0), 1.0 + _MORE * passes, _CHOSEN)
 
 
 def _chosen(found: Offer, store: TokenStore, seq_len: int, tokens: int) -> Resolved:
