@@ -48,8 +48,20 @@ ALL = ("b1", "b2", "b3", "b4", "control", "overhead")
 REACHING = {
     "b1": None,
     "b2": ("proportional", "ours_target", "target_mix"),
-    "b3": ("prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours",
-           "keep_25", "keep_33", "keep_50", "keep_70"),
+    "b3": (
+        "prepared",
+        "oracle",
+        "rho",
+        "color",
+        "greats",
+        "mix_color",
+        "likeness_tenth",
+        "ours",
+        "keep_25",
+        "keep_33",
+        "keep_50",
+        "keep_70",
+    ),
     "b4": (),
     "control": (),
 }
