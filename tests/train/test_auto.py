@@ -11,7 +11,7 @@ from train_data import WORDS
 
 from tillage.core.errors import UserError
 from tillage.core.events import Event, EventLog, Note
-from tillage.train.auto import capped, resolve
+from tillage.train.auto import capped, needed, resolve
 from tillage.train.evaluate import Target
 from tillage.train.job import TrainJob
 from tillage.train.model import ModelSpec
@@ -99,6 +99,15 @@ def test_what_auto_stands_for(store: TokenStore, crawl: TokenStore) -> None:
     assert resolve(Auto(), store, target(store, "docs"), SEQ, tokens) == resolve(
         Auto(), store, target(store, "docs"), SEQ, tokens
     )
+
+
+def test_a_choice_widens_before_it_is_repeated_often() -> None:
+    size = 18_000_000
+    assert needed(100_000, size) == pytest.approx(100_000 / size)  # a small budget reads nothing twice
+    visits = [tokens / size / needed(tokens, size) for tokens in (size // 2, size, 2 * size, 9 * size)]
+    assert visits == pytest.approx([1.875, 2.75, 3.0, 3.0])
+    shares = [needed(tokens, size) for tokens in range(50_000, 3 * size, 500_000)]
+    assert np.all(np.diff(shares) > 0)  # a larger budget never chooses from less
 
 
 def test_bounds_on_repetition_are_kept() -> None:

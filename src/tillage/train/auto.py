@@ -89,20 +89,23 @@ def resolve(policy: Policy, store: TokenStore, target: Target | None, seq_len: i
     why = f"the target is composed of some {several:.1f} domains; {like:.0%} of them is like it"
     if like >= _PURE:
         return Resolved(mix, why)
-    keep = max(like, _needed(store, seq_len, tokens), 0.05)
+    keep = max(like, needed(tokens, len(store.samples(seq_len)) * seq_len), 0.05)
     return Resolved(Chain(mix, Likeness(keep=round(min(keep, 1.0), 3))), why)
 
 
-def _needed(store: TokenStore, seq_len: int, tokens: int) -> float:
-    """Share of the store that the budget needs, some visits of each sample, fewer where either is small."""
-    passes = tokens / (len(store.samples(seq_len)) * seq_len)
+def needed(tokens: int, size: int) -> float:
+    """Share of a store of `size` tokens that a budget should be read from.
+
+    With one visit of each sample where the budget is small, by itself or beside the store, and up to three.
+    """
+    passes = tokens / size
     return passes / min(max(tokens / _ONCE, 1.0), 1.0 + _MORE * passes, _CHOSEN)
 
 
 def _chosen(found: Offer, store: TokenStore, seq_len: int, tokens: int) -> Resolved:
-    like, needed = found.share / _FOUND, _needed(store, seq_len, tokens)
-    keep = round(min(max(like, needed, 0.05), 1.0), 3)
-    why = f"{like:.1%} of the store is like the target, and the budget needs {needed:.1%} of it"
+    like, least = found.share / _FOUND, needed(tokens, len(store.samples(seq_len)) * seq_len)
+    keep = round(min(max(like, least, 0.05), 1.0), 3)
+    why = f"{like:.1%} of the store is like the target, and the budget needs {least:.1%} of it"
     return Resolved(Proportional() if keep > 0.9 else Likeness(keep=keep), why)
 
 

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,10 @@ from tillage.train.signals.gradients import GradientSpec, Losses, Measured, Targ
 
 # With these, compiled code takes it for granted that within a module whose attributes are the same objects no
 # flag of a weight has changed either (seen with torch 2.11, Python 3.12); a probe changes just that.
+_settings: Any = import_module("torch._dynamo.config")
 for _name in ("use_recursive_dict_tags_for_guards", "skip_tensor_guards_with_matching_dict_tags"):
-    if hasattr(torch._dynamo.config, _name):
-        setattr(torch._dynamo.config, _name, False)
+    if hasattr(_settings, _name):
+        setattr(_settings, _name, False)
 
 
 @dataclass
