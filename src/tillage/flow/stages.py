@@ -231,7 +231,7 @@ class StageRunner:
         begun = time.monotonic()
         folder.parent.mkdir(exist_ok=True)
         sweep(folder.parent)
-        seen = 0
+        seen = sum(unit.rows for unit in units)
 
         def fill(target: Path) -> None:
             nonlocal seen
