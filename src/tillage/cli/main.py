@@ -118,6 +118,8 @@ def _check_verb(argv: Sequence[str]) -> None:
 def entry() -> None:
     """The console script. Leaves by `os._exit`: engine threads may abort a finished interpreter."""
     argv = sys.argv[1:]
+    # When numpy is loaded, the threads of its BLAS wait for work in a busy loop, beside our imports.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     if argv and argv[0] in VERBS:
         with uncollected(), suppress(ImportError):  # `main` meets it again, and names it
             if argv[0] == "run":
