@@ -111,7 +111,7 @@ def test_a_direction_of_low_rank_is_its_best_approximation(
         expected = expected + rows[:, at : at + v.numel()] @ best.flatten()
         at += layer.weight.numel()
     wanted = expected.numpy()
-    near = pytest.approx(wanted, abs=0.02 * np.abs(wanted).max())  # the best one is found by random vectors
+    near = pytest.approx(wanted, abs=0.02 * float(np.abs(wanted).max()))  # the best one is found by random vectors
     assert probe.measure(*batch, None).dots == near
     assert probe.cost < whole.cost == 3.0
 
