@@ -111,7 +111,7 @@ def test_a_direction_of_low_rank_is_its_best_approximation(
         expected = expected + rows[:, at : at + v.numel()] @ best.flatten()
         at += layer.weight.numel()
     wanted = expected.numpy()
-    # It is found by random vectors, so nearly, and where the products are small they are what is left of large ones.
+    # Random vectors find it nearly, and a small product is what is left of large ones.
     near = pytest.approx(wanted, abs=0.02 * float(np.abs(wanted).max()))
     assert probe.measure(*batch, None).dots == near
     assert probe.cost < whole.cost == 3.0
