@@ -1,9 +1,13 @@
-"""As much of an S3 server as reading needs: HEAD, GET with ranges, and lists of keys, over the loopback."""
+"""As much of an S3 server as we need, over the loopback.
+
+HEAD, GET with ranges, lists of keys, PUT whole or in parts, and DELETE.
+"""
 
 import threading
 from contextlib import contextmanager
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -20,17 +24,82 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
-    def do_GET(self):
+    def _asked(self):
+        """Bucket, key, parameters and body of the request, and the objects; None if it is answered."""
         url = urlsplit(self.path)
         query = {k: v[0] for k, v in parse_qs(url.query, keep_blank_values=True).items()}
         _, bucket, key = [*unquote(url.path).split("/", 2), "", ""][:3]
+        body = self._body()
         self.server.requests.append((self.command, key))
+        if self.server.user is not None and f"Credential={self.server.user}/" not in str(
+            self.headers.get("Authorization")
+        ):
+            return self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        answer = self.server.on_request(self.command, key, query)
+        if answer is not None:
+            return self._answer(*answer)
         objects = self.server.buckets.get(bucket)
         if objects is None:
             return self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+        return bucket, key, query, body, objects
+
+    def _body(self):
+        """What was sent, out of the chunks in which it may come, and of those that a client signs."""
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = _joined(self.rfile)
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        return _joined(BytesIO(body)) if "aws-chunked" in self.headers.get("Content-Encoding", "") else body
+
+    def do_PUT(self):
+        asked = self._asked()
+        if asked is None:
+            return
+        _, key, query, body, objects = asked
+        if "partNumber" in query:
+            self.server.parts.setdefault(query["uploadId"], {})[int(query["partNumber"])] = body
+        else:
+            objects[key] = body
+        self._answer(200, headers=[("ETag", f'"{md5(body).hexdigest()}"')])
+
+    def do_POST(self):
+        asked = self._asked()
+        if asked is None:
+            return
+        bucket, key, query, _, objects = asked
+        name = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key>"
+        if "uploads" in query:
+            upload = f"upload-{len(self.server.parts)}"
+            self.server.parts[upload] = {}
+            body = f"{name}<UploadId>{upload}</UploadId>"
+            return self._answer(
+                200, f"<InitiateMultipartUploadResult>{body}</InitiateMultipartUploadResult>".encode()
+            )
+        parts = self.server.parts[query["uploadId"]]
+        objects[key] = b"".join(parts[number] for number in sorted(parts))
+        self._answer(
+            200,
+            f"<CompleteMultipartUploadResult>{name}<ETag>x</ETag></CompleteMultipartUploadResult>".encode(),
+        )
+
+    def do_DELETE(self):
+        asked = self._asked()
+        if asked is None:
+            return
+        _, key, query, _, objects = asked
+        if "uploadId" not in query:
+            objects.pop(key, None)
+        self._answer(204)
+
+    def do_GET(self):
+        asked = self._asked()
+        if asked is None:
+            return
+        bucket, key, query, _, objects = asked
         if not key:
             return self._answer(200, _listing(bucket, objects, query), [("Content-Type", "application/xml")])
         if key not in objects:
@@ -53,16 +122,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(200, body, headers)
 
     def do_HEAD(self):
-        url = urlsplit(self.path)
-        _, bucket, key = [*unquote(url.path).split("/", 2), "", ""][:3]
-        body = self.server.buckets.get(bucket, {}).get(key)
-        self.server.requests.append((self.command, key))
-        self.send_response(200 if body is not None else 404)
-        if body is not None:
-            self.send_header("ETag", f'"{md5(body).hexdigest()}"')
-            self.send_header("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")
-        self.send_header("Content-Length", str(len(body or b"")))
-        self.end_headers()
+        self.do_GET()
+
+
+def _joined(file):
+    whole = b""
+    while size := int(file.readline().split(b";")[0], 16):
+        whole += file.read(size)
+        file.readline()
+    return whole
 
 
 def _listing(bucket, objects, query):
@@ -93,10 +161,15 @@ def _listing(bucket, objects, query):
 
 
 @contextmanager
-def serving(buckets):
-    """Serves {bucket: {key: bytes}}; yields the endpoint's URL and the list of requests, which grows."""
+def serving(buckets, user=None, on_request=lambda method, key, query: None):
+    """Serves {bucket: {key: bytes}}; yields the endpoint's URL and the list of requests, which grows.
+
+    With `user` only requests that are signed with this access key are let in. `on_request` sees each request
+    first and may answer it: status, body.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.buckets, server.requests, server.daemon_threads = buckets, [], True
+    server.buckets, server.requests, server.parts, server.daemon_threads = buckets, [], {}, True
+    server.user, server.on_request = user, on_request
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -73,7 +73,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_parquet(tmp_path: Path, dataset: Dataset) -> None:
-    files = export(dataset, "parquet", tmp_path / "out")
+    written = export(dataset, "parquet", tmp_path / "out")
+    files = [Path(file.path) for file in written]
+    assert [file.stat().st_size for file in files] == [file.bytes for file in written]
     assert [file.name for file in files] == [
         LINEAGE_FILE,
         "part-00000-of-00002.parquet",
@@ -88,13 +90,14 @@ def test_parquet(tmp_path: Path, dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.zst"])
 def test_one_file_of_json_lines(tmp_path: Path, dataset: Dataset, name: str) -> None:
-    assert export(dataset, "jsonl", tmp_path / name) == [tmp_path / name]
+    (file,) = export(dataset, "jsonl", tmp_path / name)
+    assert (file.path, file.bytes) == (str(tmp_path / name), (tmp_path / name).stat().st_size)
     assert by_id(lines(tmp_path / name)) == ROWS
 
 
 def test_a_folder_of_json_lines(tmp_path: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "SHARD_BYTES", 1)
-    files = export(dataset, "jsonl", tmp_path / "out")
+    files = [Path(file.path) for file in export(dataset, "jsonl", tmp_path / "out")]
     parts = [file for file in files if file.name.startswith("part-")]
     assert len(parts) == 2
     assert by_id([row for part in parts for row in lines(part)]) == ROWS
@@ -102,7 +105,7 @@ def test_a_folder_of_json_lines(tmp_path: Path, dataset: Dataset, monkeypatch: p
 
 def test_hugging_face_layout_with_a_card(tmp_path: Path, dataset: Dataset) -> None:
     files = export(dataset, "hf", tmp_path / "out")
-    names = [file.relative_to(tmp_path / "out").as_posix() for file in files]
+    names = [Path(file.path).relative_to(tmp_path / "out").as_posix() for file in files]
     assert names == [
         "README.md",
         LINEAGE_FILE,

@@ -10,6 +10,9 @@ from s3_server import serving
 
 from tillage.core.errors import UserError
 from tillage.core.workspace import Workspace
+from tillage.data.dataset import Dataset
+from tillage.data.export import export
+from tillage.data.hugging_face import HuggingFace
 from tillage.data.reader import plan, read_all
 from tillage.data.sources import Csv, Jsonl, Parquet, Text
 from tillage.flow.recipe import Recipe
@@ -86,3 +89,14 @@ def test_a_run_reads_a_bucket_as_it_reads_a_folder(store, tmp_path):
         recipe = Recipe.from_yaml(text, base=tmp_path)
         digests.append(run(recipe, Workspace.default(tmp_path / place)).digest)
     assert digests[0] == digests[1]
+
+
+def test_exports_to_a_bucket_are_sources(store, tmp_path):
+    recipe = Recipe.from_yaml(
+        "name: wheat\nsources:\n- jsonl: {path: s3://bucket/raw, domain: d}\nsteps: []\n", base=tmp_path
+    )
+    dataset = Dataset.open(*run(recipe, Workspace.default(tmp_path / "space")).dataset)
+    rows = sorted(texts(Jsonl(path="s3://bucket/raw")))
+    for to, source in (("parquet", Parquet), ("jsonl", Jsonl), ("hf", HuggingFace)):
+        export(dataset, to, f"s3://bucket/made/{to}")
+        assert sorted(texts(source(path=f"s3://bucket/made/{to}"))) == rows

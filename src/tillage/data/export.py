@@ -7,9 +7,12 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -21,6 +24,8 @@ import zstandard
 from tillage.core.errors import UserError
 from tillage.core.workspace import check_writable
 from tillage.data.dataset import Dataset
+from tillage.data.remote import is_url
+from tillage.data.upload import uploading
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 Format = Literal["parquet", "jsonl", "hf"]
@@ -30,34 +35,73 @@ SHARD_BYTES = 256 << 20
 _LICENCE = ("licence", "license")
 
 
-def export(dataset: Dataset, to: Format, path: Path) -> list[Path]:
-    """Write the rows of a version; the files written. Nothing is there before all of it is.
+@dataclass(frozen=True)
+class Written:
+    """A file of an export: its path or URL, and its bytes."""
+
+    path: str
+    bytes: int
+
+
+_Content = Path | Callable[[Path], None]
+"""A file to copy, or what writes one at a path."""
+
+
+def export(dataset: Dataset, to: Format, path: Path | str) -> list[Written]:
+    """Write the rows of a version to a path or to a URL `s3://bucket/prefix`; the files written.
 
     `jsonl` to a path that ends in .jsonl or .jsonl.zst is one file; everything else is a folder, which also
     holds the lineage. `hf` is what `datasets.load_dataset(folder)` reads: `data/train-*.parquet` and a card
     with the lineage and the counts of licences.
 
+    Nothing is at a path before all of it is. A store shows each file when it is whole, and the lineage last:
+    a folder without it is none. What was sent is removed if the export fails.
+
     Raises:
         UserError: there is something at `path` already, or it cannot be written.
+        WorkFailed: a store fails half way.
     """
+    one = to == "jsonl" and str(path).endswith((".jsonl", ".jsonl.zst"))
+    files = iter([("", partial(_write_lines, dataset.batches()))]) if one else _files(dataset, to)
+    return _send(files, str(path)) if is_url(str(path)) else _save(files, Path(path))
+
+
+def _save(files: Iterator[tuple[str, _Content]], path: Path) -> list[Written]:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UserError("there is something here already", where=path, hint="name another path or remove it")
     check_writable(path.absolute().parent)
-    one = to == "jsonl" and path.name.endswith((".jsonl", ".jsonl.zst"))
     with _whole(path) as temporary:
-        if one:
-            _write_lines(dataset.batches(), temporary)
-        else:
-            temporary.mkdir()
-            lineage = {"dataset": dataset.path.name, "version": dataset.version, **dataset.lineage()}
-            _write_text(temporary / LINEAGE_FILE, json.dumps(lineage, ensure_ascii=False, indent=1) + "\n")
-            if to == "jsonl":
-                _write_parts(dataset, temporary)
-            else:
-                _copy_parquet(dataset, temporary if to == "parquet" else temporary / "data", to)
-            if to == "hf":
-                _write_text(temporary / "README.md", card(dataset))
-    return [path] if one else sorted(file for file in path.rglob("*") if file.is_file())
+        for name, content in files:
+            target = temporary / name if name else temporary
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Copies, not links: whoever changes an export must not change the dataset.
+            shutil.copyfile(content, target) if isinstance(content, Path) else content(target)
+    made = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [Written(str(file), file.stat().st_size) for file in made]
+
+
+def _send(files: Iterator[tuple[str, _Content]], url: str) -> list[Written]:
+    """File by file: what is not yet a file becomes one in the folder for temporary files first, since what is
+    streamed to a store and breaks off would stand there as if it were whole."""
+    sent: list[Written] = []
+    with uploading(url) as upload, TemporaryDirectory(prefix="tillage-export-") as folder:
+        for name, content in files:
+            file = content if isinstance(content, Path) else Path(folder, PurePosixPath(name or url).name)
+            if not isinstance(content, Path):
+                content(file)
+            sent.append(Written(upload.put(file, name), file.stat().st_size))
+            if file is not content:
+                file.unlink()
+    return sorted(sent, key=lambda file: file.path)
+
+
+def _files(dataset: Dataset, to: Format) -> Iterator[tuple[str, _Content]]:
+    """Name and content of each file of a folder; the last one says that the folder is whole."""
+    yield from _line_files(dataset) if to == "jsonl" else _parquet_files(dataset, to)
+    if to == "hf":
+        yield "README.md", partial(_write_text, text=card(dataset))
+    lineage = {"dataset": dataset.path.name, "version": dataset.version, **dataset.lineage()}
+    yield LINEAGE_FILE, partial(_write_text, text=json.dumps(lineage, ensure_ascii=False, indent=1) + "\n")
 
 
 @contextmanager
@@ -76,20 +120,19 @@ def _whole(path: Path) -> Generator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _copy_parquet(dataset: Dataset, folder: Path, to: Format) -> None:
-    folder.mkdir(exist_ok=True)
+def _parquet_files(dataset: Dataset, to: Format) -> Iterator[tuple[str, _Content]]:
     files = dataset.files()
-    stem = "train" if to == "hf" else "part"
+    stem = "data/train" if to == "hf" else "part"
     for number, file in enumerate(files):
-        # Copies, not links: whoever changes an export must not change the dataset.
-        shutil.copyfile(file, folder / f"{stem}-{number:05d}-of-{len(files):05d}.parquet")
+        yield f"{stem}-{number:05d}-of-{len(files):05d}.parquet", file
     if not files:
-        pq.write_table(dataset.schema().empty_table(), folder / f"{stem}-00000-of-00001.parquet")
+        none = dataset.schema().empty_table()
+        yield f"{stem}-00000-of-00001.parquet", lambda path: pq.write_table(none, path)
 
 
-def _write_parts(dataset: Dataset, folder: Path) -> None:
+def _line_files(dataset: Dataset) -> Iterator[tuple[str, _Content]]:
     for number, batches in enumerate(_pieces(dataset.batches())):
-        _write_lines(batches, folder / f"part-{number:05d}.jsonl.zst")
+        yield f"part-{number:05d}.jsonl.zst", partial(_write_lines, batches)
 
 
 def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:

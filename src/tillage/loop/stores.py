@@ -15,6 +15,7 @@ from tillage.core.spec import fingerprint
 from tillage.core.workspace import Workspace
 from tillage.data.dataset import Dataset
 from tillage.flow.run import RunResult
+from tillage.train.packing import MANIFEST
 from tillage.train.tokens import Tokenizer, TokenStore
 
 BATCH_ROWS = 512
@@ -59,7 +60,7 @@ def _store(
     log: EventLog,
     source: Mapping[str, object],
 ) -> TokenStore:
-    if (folder / "manifest.json").exists():
+    if (folder / MANIFEST).exists():
         try:
             return TokenStore.open(folder)
         except UserError:

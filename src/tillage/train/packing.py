@@ -23,6 +23,8 @@ from tillage.train.chats import ChatEncoder, ChatFormat
 from tillage.train.tokenizer import Ints, Tokenizer
 
 FORMAT = 1
+MANIFEST = "manifest.json"
+"""Written last: a folder without it is no store."""
 _SLICE_BYTES = 4_000_000
 
 pc: Any = pyarrow.compute  # its functions are made at import time: no checker sees them
@@ -147,7 +149,7 @@ def write_store(
         "source": source,
         "files": {p.name: p.stat().st_size for p in sorted(draft.iterdir())},
     }
-    write_atomic(draft / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(draft / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
 
 
 def _order(

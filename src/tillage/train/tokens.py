@@ -32,7 +32,7 @@ from tillage.core.workspace import check_writable
 from tillage.train.chats import ChatFormat
 from tillage.train.fitted import Pieces
 from tillage.train.losses import IGNORE
-from tillage.train.packing import FORMAT, Floats, write_store
+from tillage.train.packing import FORMAT, MANIFEST, Floats, write_store
 from tillage.train.tokenizer import EOS, Ints, Tokenizer
 
 Packing = Literal["stream", "best_fit", "document"]
@@ -136,7 +136,7 @@ class TokenStore:
                 something else.
         """
         folder = Path(folder).absolute()
-        if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").exists():
+        if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
             raise UserError("this folder is no token store", where=folder, hint="name another folder")
         check_writable(folder.parent)
         began = time.monotonic()
@@ -343,7 +343,7 @@ def _numpy(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

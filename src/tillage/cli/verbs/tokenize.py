@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,10 @@ from tillage.core.errors import UserError
 from tillage.data.dataset import Dataset
 from tillage.data.refs import open_ref
 from tillage.data.schema import DOMAIN, ID, TEXT
+from tillage.data.upload import uploading
 from tillage.train.chats import ChatFormat, PlainChat, TemplateChat
 from tillage.train.hf import hf_tokenizer
+from tillage.train.packing import MANIFEST
 from tillage.train.tokens import Tokenizer, TokenStore
 
 
@@ -27,6 +30,7 @@ def tokenize(
     vocab: int = 2048,
     learn_mb: float = 20.0,
     chat: Literal["plain", "template"] | None = None,
+    send: str | None = None,
     common: Writing = Writing(),
 ) -> Answer:
     """Write a token store from a dataset version.
@@ -41,19 +45,21 @@ def tokenize(
         learn_mb: megabytes of text to learn it from.
         chat: of rows with messages only the answers are learned: plain writes them down as the text column
             has them, template by the chat template of the model's folder given as tokenizer.
+        send: a URL s3://bucket/prefix with nothing there, to which the store is copied too.
     """
     data = open_ref(dataset, common.space)
     if version is not None:
         data = Dataset.open(data.path, version)
     folder = store or common.space.stores / f"{data.path.name}-v{data.version}"
     if common.dry_run:
-        return dry(f"tokenise {data.count()} rows of {data.path} version {data.version}", [folder])
+        writes: list[Path | str] = [folder, *([send] if send else [])]
+        return dry(f"tokenise {data.count()} rows of {data.path} version {data.version}", writes)
     form: ChatFormat | None = PlainChat() if chat == "plain" else None
     if chat == "template":
         if tokenizer is None or not tokenizer.is_dir():
             raise UserError("a chat template comes with a model", hint="--tokenizer FOLDER of the model")
         form = TemplateChat(tokenizer)
-    with watch(common.json) as log:
+    with watch(common.json) as log, uploading(send) if send else nullcontext() as upload:
         bpe = (
             _tokenizer(tokenizer) if tokenizer else Tokenizer.train(_texts(data, int(learn_mb * 1e6)), vocab)
         )
@@ -63,6 +69,8 @@ def tokenize(
             "digest": data.lineage(data.version)["digest"],
         }
         made = TokenStore.write(folder, data.batches(), bpe, log, source=source, chat=form)
+        if upload is not None:
+            upload.put_folder(folder, last=MANIFEST)
     return Answer(
         {
             "store": str(folder),
@@ -71,8 +79,9 @@ def tokenize(
             "tokens": len(made.tokens),
             "vocab": bpe.vocab,
             "source": source,
+            "sent": send,
         },
-        [f"store: {folder}"],
+        [f"store: {folder}", *([f"sent: {send}"] if send else [])],
     )
 
 
