@@ -3,22 +3,40 @@
 HEAD, GET with ranges, lists of keys, PUT whole or in parts, and DELETE.
 """
 
+from __future__ import annotations
+
 import threading
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+Objects = dict[str, bytes]
+OnRequest = Callable[[str, str, dict[str, str]], tuple[int, bytes] | None]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, buckets: dict[str, Objects], user: str | None, on_request: OnRequest) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.buckets, self.user, self.on_request = buckets, user, on_request
+        self.requests: list[tuple[str, str]] = []
+        self.parts: dict[str, dict[int, bytes]] = {}
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def log_message(self, *args):
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
-    def _answer(self, status, body=b"", headers=()):
+    def _answer(self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()) -> None:
         self.send_response(status)
         for name, value in headers:
             self.send_header(name, value)
@@ -27,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _asked(self):
+    def _asked(self) -> tuple[str, str, dict[str, str], bytes, Objects] | None:
         """Bucket, key, parameters and body of the request, and the objects; None if it is answered."""
         url = urlsplit(self.path)
         query = {k: v[0] for k, v in parse_qs(url.query, keep_blank_values=True).items()}
@@ -37,16 +55,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.user is not None and f"Credential={self.server.user}/" not in str(
             self.headers.get("Authorization")
         ):
-            return self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+            self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+            return None
         answer = self.server.on_request(self.command, key, query)
         if answer is not None:
-            return self._answer(*answer)
+            self._answer(*answer)
+            return None
         objects = self.server.buckets.get(bucket)
         if objects is None:
-            return self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+            self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+            return None
         return bucket, key, query, body, objects
 
-    def _body(self):
+    def _body(self) -> bytes:
         """What was sent, out of the chunks in which it may come, and of those that a client signs."""
         if self.headers.get("Transfer-Encoding") == "chunked":
             body = _joined(self.rfile)
@@ -55,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         return _joined(BytesIO(body)) if "aws-chunked" in self.headers.get("Content-Encoding", "") else body
 
-    def do_PUT(self):
+    def do_PUT(self) -> None:
         asked = self._asked()
         if asked is None:
             return
@@ -66,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
             objects[key] = body
         self._answer(200, headers=[("ETag", f'"{md5(body).hexdigest()}"')])
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         asked = self._asked()
         if asked is None:
             return
@@ -86,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             f"<CompleteMultipartUploadResult>{name}<ETag>x</ETag></CompleteMultipartUploadResult>".encode(),
         )
 
-    def do_DELETE(self):
+    def do_DELETE(self) -> None:
         asked = self._asked()
         if asked is None:
             return
@@ -95,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             objects.pop(key, None)
         self._answer(204)
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         asked = self._asked()
         if asked is None:
             return
@@ -121,11 +142,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(206, body[start:stop], headers)
         return self._answer(200, body, headers)
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
         self.do_GET()
 
 
-def _joined(file):
+def _joined(file: BufferedIOBase) -> bytes:
     whole = b""
     while size := int(file.readline().split(b";")[0], 16):
         whole += file.read(size)
@@ -133,9 +154,10 @@ def _joined(file):
     return whole
 
 
-def _listing(bucket, objects, query):
+def _listing(bucket: str, objects: Objects, query: dict[str, str]) -> bytes:
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-    keys, folders = [], set()
+    keys: list[str] = []
+    folders: set[str] = set()
     for key in sorted(k for k in objects if k.startswith(prefix)):
         rest = key[len(prefix) :]
         if delimiter and delimiter in rest:
@@ -161,15 +183,17 @@ def _listing(bucket, objects, query):
 
 
 @contextmanager
-def serving(buckets, user=None, on_request=lambda method, key, query: None):
+def serving(
+    buckets: dict[str, Objects],
+    user: str | None = None,
+    on_request: OnRequest = lambda method, key, query: None,
+) -> Generator[tuple[str, list[tuple[str, str]]]]:
     """Serves {bucket: {key: bytes}}; yields the endpoint's URL and the list of requests, which grows.
 
     With `user` only requests that are signed with this access key are let in. `on_request` sees each request
     first and may answer it: status, body.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.buckets, server.requests, server.parts, server.daemon_threads = buckets, [], {}, True
-    server.user, server.on_request = user, on_request
+    server = _Server(buckets, user, on_request)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -91,7 +91,8 @@ def test_what_is_sent_is_the_files_that_a_folder_gets(
 
 
 def test_the_lineage_comes_last(store: Store, dataset: Dataset) -> None:
-    for to in ("parquet", "jsonl", "hf"):
+    kinds: tuple[Format, ...] = ("parquet", "jsonl", "hf")
+    for to in kinds:
         export(dataset, to, f"s3://bucket/{to}")
         written = [key for method, key in store.requests if method == "PUT" and key.startswith(f"{to}/")]
         assert written[-1] == f"{to}/{LINEAGE_FILE}" and len(written) > 1
@@ -109,12 +110,13 @@ def test_a_file_of_many_parts(store: Store, tmp_path: Path) -> None:
 def test_what_is_there_is_not_touched(store: Store, dataset: Dataset) -> None:
     store.objects.update({"there/deep/file": b"1", "one.jsonl": b"2"})
     before = dict(store.objects)
-    for to, url in (
+    places: tuple[tuple[Format, str], ...] = (
         ("parquet", "s3://bucket/there"),
         ("hf", "s3://bucket"),
         ("jsonl", "s3://bucket/one.jsonl"),
         ("jsonl", "s3://bucket/there/deep/file"),
-    ):
+    )
+    for to, url in places:
         with pytest.raises(UserError, match="there is something here already") as told:
             export(dataset, to, url)
         assert told.value.where == url

@@ -13,21 +13,23 @@ from typing import cast
 from tillage.core.errors import UserError
 from tillage.core.workspace import write_atomic
 from tillage.data import scan
-from tillage.data.remote import find, is_url, open_input, size
+from tillage.data.remote import find, is_url, open_input, size_and_stamp
 
 
 @dataclass(frozen=True)
 class Part:
     """A range of one file that is read in one go. `start` and `stop` are bytes, or row groups of Parquet.
 
-    `first` is the line (or record) number of the first record, from 1. `bytes` is what it holds on disk.
+    `stamp` is the file's time of change (ns), or of a URL a number that another version would not have (0:
+    none is known). `first` is the line (or record) number of the first record, from 1. `bytes` is what it
+    holds on disk.
     """
 
     source: int
     path: str
     name: str
     size: int
-    mtime_ns: int
+    stamp: int
     start: int
     stop: int
     first: int
@@ -36,13 +38,13 @@ class Part:
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input file and its version: `digest` is BLAKE2b-128 over the content."""
+    """One input file and its version: `digest` is BLAKE2b-128 over the content, `stamp` as of a part."""
 
     source: int
     path: str
     name: str
     size: int
-    mtime_ns: int
+    stamp: int
     digest: str
     cuts: tuple[tuple[int, int], ...]
     """(offset, line number) at which a line begins, where the file may be split; empty when it may not."""
@@ -51,9 +53,7 @@ class InputFile:
         cuts = self.cuts or ((0, 1),)
         ends = [offset for offset, _ in cuts[1:]] + [self.size]
         return [
-            Part(
-                self.source, self.path, self.name, self.size, self.mtime_ns, start, stop, first, stop - start
-            )
+            Part(self.source, self.path, self.name, self.size, self.stamp, start, stop, first, stop - start)
             for (start, first), stop in zip(cuts, ends, strict=True)
         ]
 
@@ -117,8 +117,8 @@ def _fixed(pattern: str) -> str:
 class Inventory:
     """Reads each file once to learn its digest and where it may be cut; remembers both between runs.
 
-    `cache` is a JSON file; an entry holds while path, size and time of change are the same. Files of URLs, of
-    which no time of change is known, are read anew each time.
+    `cache` is a JSON file; an entry holds while path, size and time of change are the same. Files of URLs
+    are read anew each time.
     """
 
     def __init__(self, cache: Path | None = None) -> None:
@@ -133,12 +133,12 @@ class Inventory:
             looked = list(pool.map(lambda file: self._one(*file), files))
         scan.forget()
         if self.cache is not None:
-            fresh = {f.path: [f.size, f.mtime_ns, f.digest, f.cuts] for f in looked if not is_url(f.path)}
+            fresh = {f.path: [f.size, f.stamp, f.digest, f.cuts] for f in looked if not is_url(f.path)}
             write_atomic(self.cache, json.dumps({**self._known, **fresh}))
         return looked
 
     def _one(self, source: int, path: str, name: str, split: bool) -> InputFile:
-        version = size_and_time(path)
+        version = _version(path)
         known = self._known.get(path)
         if known is not None and known[:2] == [*version] and (not split or known[3]):
             digest, cuts = str(known[2]), known[3] if split else ()
@@ -157,15 +157,15 @@ def _scan(path: str) -> scan.Scan:
         raise UserError("cannot read an input file", where=path, got=error.strerror or error) from error
 
 
-def size_and_time(path: str) -> tuple[int, int]:
-    """Bytes and time of change (ns; 0 for a URL) of an input file.
+def _version(path: str) -> tuple[int, int]:
+    """Bytes and stamp of an input file, as of a `Part`.
 
     Raises:
         UserError: it cannot be found.
     """
     try:
         if is_url(path):
-            return size(path), 0
+            return size_and_stamp(path)
         stat = os.stat(path)
     except OSError as error:
         raise UserError(
@@ -179,12 +179,14 @@ def size_and_time(path: str) -> tuple[int, int]:
 
 def check_unchanged(part: Part) -> None:
     """`UserError` naming the file if it is not the one that the run was planned with."""
-    version = size_and_time(part.path)
-    if version != (part.size, part.mtime_ns):
+    size, stamp = _version(part.path)
+    # Where a store tells no stamp, at the beginning or now, the size alone is known.
+    anew = stamp != part.stamp and not (is_url(part.path) and 0 in (stamp, part.stamp))
+    if size != part.size or anew:
         raise UserError(
             "an input file changed while the run was using it",
             where=part.path,
-            got=f"{version[0]} bytes",
+            got=f"{size} bytes" if size != part.size else f"{size} bytes that were written since",
             expected=f"{part.size} bytes as when the run was planned",
             hint="run again: the new content makes a new run",
         )

@@ -353,9 +353,7 @@ class Parquet(Source):
         first = 1
         for index, (rows, size) in enumerate(sizes):
             parts.append(
-                Part(
-                    file.source, file.path, file.name, file.size, file.mtime_ns, index, index + 1, first, size
-                )
+                Part(file.source, file.path, file.name, file.size, file.stamp, index, index + 1, first, size)
             )
             first += rows
         return parts

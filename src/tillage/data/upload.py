@@ -6,7 +6,6 @@ A store shows a file when all of it has come, never a part.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,8 +16,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tillage.core.errors import UserError, WorkFailed
+from tillage.data.remote import S3, s3_client
 
-SCHEME = "s3://"
 _T = TypeVar("_T")
 _REFUSED = ("ACCESS_DENIED", "INVALID_ACCESS_KEY_ID", "SIGNATURE_DOES_NOT_MATCH", "HTTP Status 403")
 _BLOCK = 8 << 20
@@ -41,8 +40,8 @@ class Upload:
         """
         target = f"{self._place}/{name}" if name else self._place
         self._sent.append(target)
-        _asked(lambda: self._copy(file, target), f"{SCHEME}{target}", begun=True)
-        return f"{SCHEME}{target}"
+        _asked(lambda: self._copy(file, target), f"{S3}{target}", begun=True)
+        return f"{S3}{target}"
 
     def put_folder(self, folder: Path, last: str) -> None:
         """Send the files of a folder, at the end that named `last`, without which they are nothing."""
@@ -67,7 +66,7 @@ class Upload:
             except OSError as error:
                 raise WorkFailed(
                     "what was sent cannot be removed from the store",
-                    where=f"{SCHEME}{target}",
+                    where=f"{S3}{target}",
                     got=str(error),
                     hint="remove it by hand",
                 ) from error
@@ -106,12 +105,10 @@ def _any(store: fs.FileSystem, folder: str) -> bool:
 
 def _store(url: str) -> tuple[fs.FileSystem, str]:
     """The client, and the path that it knows the URL by: the bucket and the key."""
-    place = url.removeprefix(SCHEME).rstrip("/")
-    if not url.startswith(SCHEME) or not place or "" in place.split("/"):
+    place = url.removeprefix(S3).rstrip("/")
+    if not url.startswith(S3) or not place or "" in place.split("/"):
         raise UserError("cannot write to such a URL", where=url, expected="s3://BUCKET/PREFIX")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    # Arrow 25 does not look for it by itself.
-    return _asked(lambda: fs.S3FileSystem(endpoint_override=endpoint), url), place
+    return _asked(s3_client, url), place
 
 
 def _asked(ask: Callable[[], _T], url: str, begun: bool = False) -> _T:
