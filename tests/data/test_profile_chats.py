@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tillage.data.chat import MESSAGES_TYPE
+from tillage.data.chat_actions import chat_actions
 from tillage.data.profile import profile
 from tillage.data.topics import topics
 from tillage.data.traits import scripts
@@ -62,6 +63,24 @@ def test_rates_of_faults_of_chats() -> None:
     assert found.mismatched.n < n  # an empty answer cannot be compared
     assert found.repeated_prompts.rate == round((6 + 4) / n, 6)
     assert found.any_structure.low < 11 / n < found.any_structure.high
+
+
+def test_how_varied_is_what_chats_ask_for() -> None:
+    prompts = ["Write a poem."] * 4 + ["Name two rivers."] * 2 + ["Why?"] * 2 + ["Guten Tag"] * 2
+    chats = [chat(("user", f"{prompt} {n}"), ("assistant", ANSWER)) for n, prompt in enumerate(prompts)]
+    found = profile(rows([*chats, None], [*prompts, "plain text without a chat"])).actions
+    assert found is not None
+    assert (found.named.rate, found.named.n, found.distinct) == (0.8, 10, 3)
+    assert found.entropy == 1.5
+    assert list(found.top.items()) == [("write poem", 0.5), ("name river", 0.25), ("why", 0.25)]
+    assert found.top_share == 1
+    many = [chat(("user", f"Write a thing{'abcdefghijklmnop'[n]}.")) for n in range(16)]
+    spread = chat_actions(pa.array(many, MESSAGES_TYPE))
+    assert spread is not None
+    assert (spread.distinct, spread.entropy, spread.top_share) == (16, 4.0, 0.625)
+    assert chat_actions(pa.array([None], MESSAGES_TYPE)) is None
+    none = chat_actions(pa.array([chat(("assistant", ANSWER))], MESSAGES_TYPE))
+    assert none is not None and (none.distinct, none.entropy, none.top) == (0, 0.0, {})
 
 
 def test_a_leaked_prompt_is_told_from_talk_about_prompts() -> None:

@@ -77,7 +77,7 @@ def profile_view(profile: Json) -> list[RenderableType]:
         facts.append(("scripts", ", ".join(f"{n} {percent(s)}" for n, s in profile["scripts"].items())))
     if profile["mislabelled"]:
         facts.append(("words of another domain", _rate(profile["mislabelled"])))
-    facts += _chat_facts(profile["chats"])
+    facts += _chat_facts(profile["chats"]) + _action_facts(profile.get("actions"))
     target = profile.get("target")
     if target:
         facts.append(("overlap with the target", _rate(target["overlap"])))
@@ -123,6 +123,18 @@ def _chat_facts(chats: Json | None) -> list[tuple[str, str]]:
         ("chats", amount(chats["any_structure"]["n"])),
         ("broken turns", f"{_rate(chats['any_structure'])}{f': {turns}' if turns else ''}"),
         ("answers", ", ".join(f"{name.replace('_', ' ')} {_rate(chats[name])}" for name in answers)),
+    ]
+
+
+def _action_facts(actions: Json | None) -> list[tuple[str, str]]:
+    if actions is None or not actions["distinct"]:
+        return []
+    top: dict[str, float] = actions["top"]
+    shown = ", ".join(f"{name} {percent(share)}" for name, share in top.items())
+    kinds = f"{amount(actions['distinct'])} kinds, {actions['entropy']:.1f} bits"
+    return [
+        ("asked for (by word lists)", f"{kinds}, in {_rate(actions['named'])}"),
+        (f"the {len(top)} most frequent", f"{percent(sum(top.values()))}: {shown}"),
     ]
 
 

@@ -19,6 +19,7 @@ from tillage.core.errors import UserError
 from tillage.core.events import EventLog, Profiled
 from tillage.core.spec import Spec
 from tillage.data.chat import MESSAGES
+from tillage.data.chat_actions import ChatActions, chat_actions
 from tillage.data.chat_faults import ChatFaults, chat_faults
 from tillage.data.excess import Excess
 from tillage.data.fields import value_form
@@ -181,6 +182,8 @@ class Profile(Spec):
     mislabelled: Rate | None
     """Documents whose words speak for another domain than theirs; None where there is one domain only."""
     chats: ChatFaults | None
+    actions: ChatActions | None = None
+    """What chats ask for; None where there are none."""
     quality: dict[str, Distribution]
     target: TargetProfile | None = None
     excess: dict[str, tuple[Excess, ...]] = {}
@@ -242,6 +245,7 @@ def profile(
     domains = {
         str(name): measured.domain(domain_names == name) for name in sorted({*domain_names.tolist()}, key=str)
     }
+    chats = rows[MESSAGES].combine_chunks() if MESSAGES in rows.column_names else None
     found = Profile(
         documents=rows.num_rows,
         bytes=int(measured.sizes.sum()),
@@ -265,7 +269,8 @@ def profile(
         licence=Rate.of(int(measured.licence.sum()), rows.num_rows),
         toxic=_toxic(texts),
         mislabelled=_mislabelled(texts, list(domain_names)),
-        chats=chat_faults(rows[MESSAGES].combine_chunks()) if MESSAGES in rows.column_names else None,
+        chats=chat_faults(chats) if chats is not None else None,
+        actions=chat_actions(chats) if chats is not None else None,
         quality=_distributions(measured.numbers, None),
         target=measured.target_profile(),
     )

@@ -29,7 +29,7 @@ operators.ship(
         "tillage.ops.perplexity": ("perplexity",),
         "tillage.ops.pieces": ("boilerplate_lines", "line_dedup", "paragraph_dedup"),
         "tillage.ops.pii": ("pii_filter", "pii_mask", "pii_stats"),
-        "tillage.ops.prompts": ("chat_diversity", "prompt_dedup"),
+        "tillage.ops.prompts": ("chat_action", "chat_diversity", "prompt_dedup"),
         "tillage.ops.refinedweb": ("refinedweb_lines",),
         "tillage.ops.rewrite": ("fix_mojibake", "html_to_text", "truncate", "unicode_normalise"),
         "tillage.ops.sampling": ("quantile", "score_sample", "stratified_sample"),

@@ -11,6 +11,8 @@ from daft import DataFrame, Expression
 from pydantic import Field
 
 from tillage.data.chat import MESSAGES, Message
+from tillage.data.chat_actions import first_action
+from tillage.kernels.actions import named
 from tillage.kernels.diversity import distinct, mtld, words
 from tillage.kernels.turns import spoken_by
 from tillage.ops.base import Annotate, operator
@@ -94,6 +96,48 @@ _DIVERSITY: dict[str, pa.DataType] = {
     "chat_answer_ratio": pa.float64(),
     "chat_opening": pa.large_string(),
 }
+
+
+@operator
+class ChatAction(Annotate):
+    """Name what the first prompt of a chat asks to be done, as "write story", by word lists for English.
+
+    An approximation without a parser: the first verb of a list that begins a clause, and the noun after it;
+    of a question its question word. Other languages, and prompts with neither, have nulls. `chat_action`
+    is for quotas and strata: `stratified_sample` with `by: [chat_action]` and `rows_each`.
+    """
+
+    source = (
+        "after Wang et al. 2023 (Self-Instruct), arXiv 2212.10560, section 3.1 (root verb and direct noun "
+        "object), without a parser"
+    )
+
+    @classmethod
+    def meanings(cls) -> dict[str, str]:
+        return {
+            "chat_verb": "leading verb of the first prompt, or its question word; null where none is found",
+            "chat_object": "noun that the verb is about, in the singular; null where none follows",
+            "chat_action": "verb and noun, or the verb alone",
+        }
+
+    def reads(self) -> frozenset[str]:
+        return frozenset({MESSAGES})
+
+    def writes(self) -> dict[str, pa.DataType]:
+        return dict.fromkeys(self.meanings(), pa.large_string())
+
+    def apply(self, frame: DataFrame, artifact: Path | None = None) -> DataFrame:
+        return with_measures(frame, _actions, self.writes(), MESSAGES)
+
+
+def _actions(chats: pa.Array) -> dict[str, pa.Array]:
+    found = [first_action(chat) for chat in chats.to_pylist()]
+    columns = {
+        "chat_verb": [None if one is None else one[0] for one in found],
+        "chat_object": [None if one is None else one[1] for one in found],
+        "chat_action": [None if one is None else named(one) for one in found],
+    }
+    return {name: pa.array(values, pa.large_string()) for name, values in columns.items()}
 
 
 def _measured(chats: pa.Array) -> dict[str, pa.Array]:
