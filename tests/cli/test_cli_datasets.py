@@ -109,3 +109,16 @@ def test_the_gate_refuses_and_names_the_items(
     ran = tillage("run", "gate.yaml", "--json").last
     assert "recipe names none" in tillage("datasets", "gate@2").out
     assert "looked for no evaluation items" in tillage("contamination", ran["run"]).out
+
+
+def test_a_profile_of_chats_says_what_they_ask_for(fresh: Path, tillage: Tillage) -> None:
+    turns = [("user", "Write a poem about the field."), ("assistant", "The field is wide.")]
+    rows = [
+        {"messages": [{"role": role, "content": f"{said} {n}"} for role, said in turns]} for n in range(20)
+    ]
+    write_jsonl(fresh / "chats.jsonl", rows)
+    shown = tillage("profile", "chats.jsonl", "--chat", "auto")
+    assert shown.code == 0, shown.err
+    assert "100.0 %: write poem" in " ".join(shown.out.split())
+    found = tillage("profile", "chats.jsonl", "--chat", "openai", "--json").last["actions"]
+    assert (found["distinct"], found["top"]) == (1, {"write poem": 1.0})

@@ -11,7 +11,7 @@ from tillage.kernels.diversity import mtld
 from tillage.kernels.turns import FAULTS, fault, overlap, refuses
 from tillage.ops.chat import ChatAnswers, ChatLanguageMatch, ChatStats, ChatStructure
 from tillage.ops.conformance import execute
-from tillage.ops.prompts import ChatAction, ChatDiversity, PromptDedup
+from tillage.ops.prompts import ChatDiversity, PromptDedup
 
 SYSTEM = "You are a farmer who answers each question about wheat in one short sentence."
 PROMPT, ANSWER = "When is winter wheat sown in Europe?", "Winter wheat is sown in Europe from September on."
@@ -185,22 +185,6 @@ def test_prompts_that_ask_nearly_the_same_leave_one_chat():
     assert drops(best, chats) == [same, None, same, None, None, None]
     marked = execute(PromptDedup(mark=True), rows(chats))
     assert marked.column("prompt_duplicates").to_pylist() == [3, 3, 3, 1, 1, 1]
-
-
-def test_actions():
-    chats = [
-        chat(("s", SYSTEM), ("u", "Write two poems."), ("a", "x"), ("u", "Translate it."), ("a", "y")),
-        chat(("u", "Why is that?"), ("a", "x")),
-        chat(("u", "写一首诗"), ("a", "好")),
-        chat(("a", "Write a poem.")),
-        [],
-        [{"role": "user", "content": None}],
-        None,
-    ]
-    table = execute(ChatAction(), rows(chats))
-    assert table.column("chat_verb").to_pylist() == ["write", "why", *[None] * 5]
-    assert table.column("chat_object").to_pylist() == ["poem", *[None] * 6]
-    assert table.column("chat_action").to_pylist() == ["write poem", "why", *[None] * 5]
 
 
 def test_diversity():

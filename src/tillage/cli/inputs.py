@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tillage.core.errors import UserError
+from tillage.data.chat import ChatForm
 from tillage.data.formats import Source, sources
 
 
-def sources_of(paths: Sequence[Path], text_field: str, domain_field: str | None) -> list[Source]:
+def sources_of(
+    paths: Sequence[Path], text_field: str, domain_field: str | None, chat: ChatForm | None = None
+) -> list[Source]:
     """A source for each path by the suffixes of its files; a folder may hold several kinds.
 
     Raises:
@@ -20,11 +23,12 @@ def sources_of(paths: Sequence[Path], text_field: str, domain_field: str | None)
         # Folders of Hugging Face hold files of kinds that are found without it, but for Arrow.
         kinds = [kind for _, kind in sources if _holds(path, _own(kind.name, kind.suffixes))]
         if not kinds:
-            known = ", ".join(suffix for _, kind in sources for suffix in kind.suffixes)
+            named = ", ".join(suffix for _, kind in sources for suffix in kind.suffixes)
             what = "no data of a known kind" if path.exists() else "the data does not exist"
-            raise UserError(what, where=path, expected=f"files named *{known.replace(', ', ', *')}")
+            raise UserError(what, where=path, expected=f"files named *{named.replace(', ', ', *')}")
         for kind in kinds:
-            fields = {"text_field": text_field, "domain_field": domain_field} if kind.name != "text" else {}
+            known = {"text_field": text_field, "domain_field": domain_field, "chat": chat}
+            fields = known if kind.name != "text" else {}
             out.append(kind.load({"path": str(path), **fields}, str(path)))
     return out
 

@@ -11,6 +11,7 @@ from tillage.cli.live import watch
 from tillage.cli.views import profile_view
 from tillage.core.errors import UserError
 from tillage.core.workspace import write_atomic
+from tillage.data.chat import ChatForm
 from tillage.data.profile import profile as measure
 from tillage.flow.sample import take_sample
 
@@ -21,6 +22,7 @@ def profile(
     seed: int = 0,
     text_field: str = "text",
     domain_field: str | None = None,
+    chat: ChatForm | None = None,
     target: Path | None = None,
     target_field: str = "text",
     out: Path | None = None,
@@ -34,13 +36,14 @@ def profile(
         seed: another seed draws another sample.
         text_field: the field that holds the text.
         domain_field: the field that holds the domain.
+        chat: the records are chats in this layout.
         target: texts that the model should be good at; the profile tells how the data relates to them.
         target_field: the field of the target that holds its texts.
         out: also write the profile here, as JSON.
     """
     if not data:
         raise UserError("profile what?", expected="files or folders: tillage profile DATA...")
-    sources = sources_of(data, text_field, domain_field)
+    sources = sources_of(data, text_field, domain_field, chat)
     if common.dry_run:
         files = sum(len(source.files()[1]) for source in sources)
         return dry(
