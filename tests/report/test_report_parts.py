@@ -7,7 +7,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -25,6 +25,7 @@ finite = st.floats(-1e9, 1e9, allow_nan=False)
 
 
 @given(finite, finite, st.integers(2, 9))
+@example(0.0, 1e-12, 3)
 def test_ticks_cover_the_values_with_even_steps(a: float, b: float, count: int) -> None:
     low, high = min(a, b), max(a, b)
     ticks = nice(low, high, count)

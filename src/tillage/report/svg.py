@@ -35,14 +35,15 @@ def nice(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round values from at or below `low` to at or above `high`."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return [0.0, 1.0]
-    if low == high:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # too near to one another for steps between them
         pad = abs(low) * 0.05 or 1.0
         low, high = low - pad, high + pad
     raw = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next((m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999), 10 * power)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
+    digits = 3 - math.floor(math.log10(step))  # of the step, however small it is
+    return [round(k * step, digits) for k in range(first, last + 1)]
 
 
 def tick_text(ticks: Sequence[float]) -> Callable[[float], str]:
