@@ -33,7 +33,7 @@ from bench.interaction.publish import publish
 from bench.interaction.sft import ARMS as SFT
 from bench.interaction.sft import SIZES as SFT_SIZES
 from bench.interaction.sft import prepare_sft, starting_model
-from bench.interaction.sizes import scale_of
+from bench.interaction.sizes import SKILLS, scale_of
 from bench.interaction.suites import Work, execute, static_mixture, swarm_work
 from bench.interaction.tables import summary, to_markdown
 
@@ -49,22 +49,11 @@ REACHING = {
     "b1": None,
     "b2": ("proportional", "ours_target", "target_mix"),
     "b3": (
-        "prepared",
-        "oracle",
-        "rho",
-        "color",
-        "greats",
-        "mix_color",
-        "likeness_tenth",
-        "ours",
-        "keep_25",
-        "keep_33",
-        "keep_50",
-        "keep_70",
+        "prepared", "oracle", "rho", "color", "greats", "mix_color", "likeness_tenth", "ours", *arms.SHARES,
     ),
     "b4": (),
     "control": (),
-}
+}  # fmt: skip
 """Arms that are trained to several budgets, for what it costs them to reach a level; None: all."""
 
 
@@ -95,7 +84,7 @@ def main() -> None:
             model=args.model,
         )  # fmt: skip
         only = args.only.split(",")
-        if size in ("gpu-long", "gpu-pass") and set(only) - {"b2", "b3", "control"}:
+        if size not in SKILLS and set(only) - {"b2", "b3", "control"}:
             sys.exit(f"size {size} is of the suites b2, b3 and control: name them with --only")
         records = Records(Path(args.records) if args.records else None)
         until = began + args.limit if args.limit else float("inf")

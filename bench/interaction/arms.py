@@ -95,6 +95,10 @@ def domains(static: dict[str, float] | None) -> dict[str, Make]:
     return made
 
 
+SHARES = {f"keep_{percent}": percent / 100 for percent in (25, 33, 50, 70)}
+"""Arms of "b3" that read a fixed share of the store, that most like the target."""
+
+
 def _kept(share: float) -> Make:
     return lambda steps, seed: Likeness(keep=share)
 
@@ -117,7 +121,7 @@ def dirty() -> dict[str, Make]:
             Likeness(keep=0.16), LinUpper(burn_in=max(steps // 10, 1))
         ),
         "ours": ours,
-        **{f"keep_{k}": _kept(k / 100) for k in (25, 33, 50, 70)},
+        **{arm: _kept(share) for arm, share in SHARES.items()},
     }
 
 

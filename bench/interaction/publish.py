@@ -120,16 +120,17 @@ def _table(suite: str, table: dict[str, Any]) -> list[str]:
 
 
 def _by_budget(records: Sequence[Record], suite: str) -> list[str]:
-    """What each seed ended with, for arms that were trained to parts of the budget."""
-    metric = "accuracy" if suite == "b1" else "peps"
+    """What each seed ended with on the target, for arms that were trained to parts of the budget."""
+    if suite not in ("b2", "b3"):
+        return []
     found: dict[str, dict[float, dict[int, float]]] = {}
     for record in records:
-        if record["suite"] == suite and metric in record.get("found", {}):
+        if record["suite"] == suite and "found" in record:
             budgets = found.setdefault(record["arm"], {})
-            budgets.setdefault(record["fraction"], {})[record["seed"]] = record["found"][metric]
+            budgets.setdefault(record["fraction"], {})[record["seed"]] = record["found"]["peps"]
     found = {arm: budgets for arm, budgets in found.items() if set(budgets) != {1.0}}
     columns = sorted({fraction for budgets in found.values() for fraction in budgets})
-    if not found or suite not in ("b2", "b3"):
+    if not found:
         return []
     rows = [
         "", "On the target, each seed, at parts of the budget:", "",

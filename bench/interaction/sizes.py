@@ -61,11 +61,12 @@ TEXT["gpu-long"] = replace(TEXT["gpu"], tokens=50_000_000, proxy=3_000_000, frac
 TEXT["gpu-pass"] = replace(TEXT["gpu"], tokens=18_000_000)
 """As many tokens as the store of "b3" has, so that training on all reads it once."""
 
+_WIDE = ModelSpec(layers=12, width=640, head_width=64)
 DIRTY = {
     **TEXT,
-    "gpu": replace(TEXT["gpu"], model=ModelSpec(layers=12, width=640, head_width=64), tokens=5_000_000),
-    "gpu-long": replace(TEXT["gpu-long"], model=ModelSpec(layers=12, width=640, head_width=64)),
-    "gpu-pass": replace(TEXT["gpu-pass"], model=ModelSpec(layers=12, width=640, head_width=64)),
+    "gpu": replace(TEXT["gpu"], model=_WIDE, tokens=5_000_000),
+    "gpu-long": replace(TEXT["gpu-long"], model=_WIDE),
+    "gpu-pass": replace(TEXT["gpu-pass"], model=_WIDE),
 }
 """Suite "b3": 62 M parameters on a GPU."""
 

@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +105,15 @@ def main() -> None:
     settings = {key: value for key, value in vars(options).items() if key != "out"}
     out: dict[str, Any] = {"bench": "throughput", "machine": _machine(), "options": settings, "results": []}
     for name in names:
-        before = out["results"]
-
-        def keep(rows: list[dict[str, Any]], before: list[dict[str, Any]] = before) -> None:
-            out["results"] = [*before, *rows]
-            if options.out:
-                options.out.write_text(json.dumps(out) + "\n")
-
-        measure(name, options, began, keep)
+        for row in measure(name, options, began):
+            out["results"].append(row)
+            _save(options, out)  # after each, so that a run that is cut loses nothing that it measured
+        _save(options, out)
     print(json.dumps(out), flush=True)
 
 
-def measure(
-    name: str, options: argparse.Namespace, began: float, keep: Callable[[list[dict[str, Any]]], None]
-) -> None:
-    """Every arm on one model; `keep` gets what there is after each, so that a run that is cut loses one."""
+def measure(name: str, options: argparse.Namespace, began: float) -> Iterator[dict[str, Any]]:
+    """Every arm on one model, as soon as it is measured."""
     shape, seq_len, batch, vocab = MODELS[name]
     batch = options.batch or batch
     spec = TrainSpec(
@@ -144,15 +138,15 @@ def measure(
         start = time.perf_counter()
         _block(run, plain, 3)
         _say(options, f"  first steps (compilation): {time.perf_counter() - start:.1f} s")
-        rows = [
-            _row(name, "plain", run, [_block(run, plain, options.steps) for _ in range(options.blocks)], None)
-        ]
-        _tell(options, rows[-1])
+        seconds = [_block(run, plain, options.steps) for _ in range(options.blocks)]
+        first = _row(name, "plain", run, seconds, None)
+        _tell(options, first)
         if options.profile and device.type == "cuda":
-            rows[0]["profile"] = step_profile(lambda: _steps(run, plain, 1), lambda: wait_for(device))
+            first["profile"] = step_profile(lambda: _steps(run, plain, 1), lambda: wait_for(device))
+        yield first
         for arm, policy in arms.items():
             if time.monotonic() - began > options.seconds:
-                rows.append({"model": name, "arm": arm, "left_out": "no time"})
+                yield {"model": name, "arm": arm, "left_out": "no time"}
                 continue
             feed = _feed(spec, policy, store, device, dtype, model)
             _block(run, feed, options.warm)
@@ -165,19 +159,23 @@ def measure(
                 mine.append(_block(run, feed, options.steps))
                 after = _block(run, plain, options.steps)
                 ratios.append(mine[-1] / statistics.mean((before, after)))
-            rows.append(_row(name, arm, run, mine, ratios))
-            rows[-1]["ledger_s_per_step"] = {
+            row = _row(name, arm, run, mine, ratios)
+            row["ledger_s_per_step"] = {
                 k: round(v / (options.blocks * options.steps), 5) for k, v in feed.ledger.items()
             }
             work = 3.0 * batch * options.blocks * options.steps
-            rows[-1]["forwards_share"] = {k: round(v / work, 4) for k, v in feed.forwards.items()}
-            _tell(options, rows[-1])
-            keep(rows)
+            row["forwards_share"] = {k: round(v / work, 4) for k, v in feed.forwards.items()}
+            _tell(options, row)
+            yield row
         if device.type == "cuda":
-            rows[0]["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+            first["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
             del run, model
             torch.cuda.empty_cache()
-        keep(rows)
+
+
+def _save(options: argparse.Namespace, out: dict[str, Any]) -> None:
+    if options.out:
+        options.out.write_text(json.dumps(out) + "\n")
 
 
 def _policy(text: str) -> Any:

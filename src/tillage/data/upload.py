@@ -27,8 +27,8 @@ _SETTINGS = "AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCE
 class Upload:
     """Files on their way below one URL; made by `uploading`."""
 
-    def __init__(self, url: str, store: fs.FileSystem, place: str) -> None:
-        self.url, self._store, self._place = url, store, place
+    def __init__(self, store: fs.FileSystem, place: str) -> None:
+        self._store, self._place = store, place
         self._sent: list[str] = []
 
     def put(self, file: Path, name: str = "") -> str:
@@ -89,7 +89,7 @@ def uploading(url: str) -> Generator[Upload]:
         raise UserError(
             "there is something here already", where=url, hint="name another place or remove what is there"
         )
-    upload = Upload(url, store, place)
+    upload = Upload(store, place)
     try:
         yield upload
     except BaseException:
@@ -120,5 +120,5 @@ def _asked(ask: Callable[[], _T], url: str, begun: bool = False) -> _T:
         if any(word in said for word in _REFUSED):
             raise UserError("the store refuses", where=url, got=said, hint=_SETTINGS) from error
         if begun:
-            raise WorkFailed("the store failed", where=url, got=said, hint="export again") from error
+            raise WorkFailed("the store failed", where=url, got=said, hint="send it again") from error
         raise UserError("the store cannot be asked", where=url, got=said, hint=_SETTINGS) from error

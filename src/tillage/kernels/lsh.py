@@ -47,6 +47,12 @@ def _up(parents: NDArray[np.int64], i: Int) -> Int:
     return ~parent if parent < 0 else parent
 
 
+@njit(nogil=True, cache=True, inline="always")
+def _hang(parents: NDArray[np.int64], i: Int, above: Int) -> None:
+    """Make `above` the parent of `i`, which stays a copy if it is one."""
+    parents[i] = ~above if parents[i] < 0 else above
+
+
 @njit(nogil=True, cache=True)
 def root(parents: NDArray[np.int64], i: Int) -> Int:
     """The representative of `i` in a union-find forest; halves the path to it."""
@@ -55,7 +61,7 @@ def root(parents: NDArray[np.int64], i: Int) -> Int:
         if parent == i:
             return i
         above = _up(parents, parent)
-        parents[i] = ~above if parents[i] < 0 else above
+        _hang(parents, i, above)
         i = above
 
 
@@ -155,8 +161,7 @@ def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bo
 def _unite(parents: NDArray[np.int64], i: Int, j: Int) -> None:
     """Put two rows into one tree. The earlier root stays one, so a tree is named by its first row."""
     x, y = root(parents, i), root(parents, j)
-    high, low = max(x, y), min(x, y)
-    parents[high] = ~low if parents[high] < 0 else low
+    _hang(parents, max(x, y), min(x, y))
 
 
 @njit(nogil=True, cache=True)

@@ -68,7 +68,7 @@ def resolve(policy: Policy, store: TokenStore, target: Target | None, seq_len: i
     if not isinstance(policy, Auto):
         return Resolved(policy, "chosen by the user")
     counts = store.samples(seq_len).counts
-    used = np.flatnonzero(counts)
+    used, size = np.flatnonzero(counts), int(counts.sum()) * seq_len
     if target is None:
         if len(used) < 2:
             return Resolved(Proportional(), "one domain and no target")
@@ -82,15 +82,14 @@ def resolve(policy: Policy, store: TokenStore, target: Target | None, seq_len: i
     parts = found.composition[used]
     several = float(np.exp(-(parts[parts > 0] * np.log(parts[parts > 0])).sum()))
     if several < _SEVERAL:
-        return _chosen(found, store, seq_len, tokens)
+        return _chosen(found, size, tokens)
     mix = _fixed(parts, store, used, seq_len, tokens)
     shares = np.asarray([mix.weights[store.groups.names[g]] for g in used])
     like = min(float(shares @ found.like[used]) / _FOUND, 1.0)
     why = f"the target is composed of some {several:.1f} domains; {like:.0%} of them is like it"
     if like >= _PURE:
         return Resolved(mix, why)
-    keep = max(like, needed(tokens, len(store.samples(seq_len)) * seq_len), 0.05)
-    return Resolved(Chain(mix, Likeness(keep=round(min(keep, 1.0), 3))), why)
+    return Resolved(Chain(mix, Likeness(keep=_share(like, needed(tokens, size)))), why)
 
 
 def needed(tokens: int, size: int) -> float:
@@ -102,9 +101,14 @@ def needed(tokens: int, size: int) -> float:
     return passes / min(max(tokens / _ONCE, 1.0), 1.0 + _MORE * passes, _CHOSEN)
 
 
-def _chosen(found: Offer, store: TokenStore, seq_len: int, tokens: int) -> Resolved:
-    like, least = found.share / _FOUND, needed(tokens, len(store.samples(seq_len)) * seq_len)
-    keep = round(min(max(like, least, 0.05), 1.0), 3)
+def _share(like: float, least: float) -> float:
+    """What is kept: all that is like the target, and no less than the budget needs."""
+    return round(min(max(like, least, 0.05), 1.0), 3)
+
+
+def _chosen(found: Offer, size: int, tokens: int) -> Resolved:
+    like, least = found.share / _FOUND, needed(tokens, size)
+    keep = _share(like, least)
     why = f"{like:.1%} of the store is like the target, and the budget needs {least:.1%} of it"
     return Resolved(Proportional() if keep > 0.9 else Likeness(keep=keep), why)
 
